@@ -1,0 +1,31 @@
+# make demo | test | lint | bench | quality. Needs Python >= 3.11 and nothing else; everything goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := out/demo
+
+.PHONY: demo test lint bench quality clean
+
+.venv/installed: pyproject.toml constraints.txt
+	@test -d .venv || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]' >&2
+	@touch $@
+
+demo: .venv/installed
+	@$(BIN)/genarena compare digits --out $(DEMO)
+
+test: .venv/installed
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: .venv/installed
+	@$(BIN)/python benchmarks/speed.py
+
+quality: .venv/installed
+	@$(BIN)/python benchmarks/quality.py
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,5 @@
+"""``python -m genarena``."""
+
+from .cli import main
+
+main()

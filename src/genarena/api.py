@@ -1,0 +1,90 @@
+"""The Python interface: `train`, `compare`, `load`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import comparison as comparing
+from .budget import Budget
+from .comparison import Comparison
+from .data import Dataset, open_dataset
+from .fit import fit, plan
+from .fitted import FittedModel
+from .game import Model
+
+
+def train(
+    model: str | type[Model],
+    data: Any,
+    out: str | Path,
+    *,
+    budget: str | Budget | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    show: str = "quiet",
+) -> FittedModel:
+    """Train one model in a run folder, or go on where it stopped.
+
+    Parameters
+    ----------
+    model : str or type
+        A name (``genarena models`` lists them), ``file.py:Class``, or your own class.
+    data : str, Path, array, (array, labels) or Dataset
+        See `open_dataset`.
+    out : str or Path
+        The run folder.
+    budget : str, optional
+        "200k images", "20 epochs", "10 min"; by default 20 epochs, at most 200k images.
+    seed : int
+    settings : mapping, optional
+        The model's settings, ``{"latent_dim": 32, "network": {"width": 64}}``.
+    device : {"auto", "cpu", "cuda", "mps"}
+    threads : int, optional
+        CPU threads; measured when absent.
+    show : {"quiet", "live", "json"}
+
+    Returns
+    -------
+    FittedModel
+    """
+    decided = plan(model, open_dataset(data), budget=budget, seed=seed, settings=settings, device=device)
+    return fit(decided, out, threads=threads, show=show)
+
+
+def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
+    """Train several models on the same data and say which to use for what.
+
+    Parameters
+    ----------
+    data : str, Path, array, (array, labels) or Dataset
+        See `open_dataset`.
+    out : str or Path
+        The comparison's folder; ``report.html`` appears in it.
+    **options
+        See `genarena.comparison.compare`: ``models``, ``budget``, ``seeds``, ``use``, ``settings``, ``jobs`` and more.
+    """
+    dataset: Dataset = open_dataset(data)
+    return comparing.compare(dataset, out, **options)
+
+
+def load(source: str | Path, use: str | None = None, *, trust: bool = False) -> FittedModel:
+    """Load a run folder, a saved model, a hub id, or a comparison's best for a use.
+
+    Parameters
+    ----------
+    source : str or Path
+    use : str, optional
+        With a comparison's folder: the purpose, such as "detect".
+    trust : bool
+        Run Python code that came with the folder (a model of somebody's own).
+    """
+    if use is not None:
+        return comparing.load_winner(Path(source), use)
+    return FittedModel.from_pretrained(source, trust=trust)
+
+
+__all__: Sequence[str] = ["compare", "load", "train"]

@@ -1,0 +1,33 @@
+"""The models' capabilities as a table: for ``genarena models``, the README and the documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .data import ImageSpec, Schema
+from .fitted import build
+from .models import MODELS
+
+
+def capability_rows() -> list[dict[str, Any]]:
+    """One record a model: name, title, summary, and capabilities in their default configuration on images."""
+    schema = Schema({"image": ImageSpec(1, 8, 8)}, {"image": "target"})
+    rows = []
+    for name, model_class in MODELS.items():
+        model = build(model_class, model_class.Config.parse({}), schema, 0)
+        row = {"name": name, "title": model.title, "summary": model.summary, "capabilities": model.capabilities()}
+        rows.append(row)
+    return rows
+
+
+def capability_markdown() -> str:
+    """The README's table of models."""
+    rows = capability_rows()
+    names = list(rows[0]["capabilities"])
+    header = ["model", "what it is", *(name.replace("_", " ") for name in names)]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in rows:
+        marks = ["yes" if row["capabilities"][name] is None else "—" for name in names]
+        cells = [f"[`{row['name']}`](docs/models/{row['name']}.md)", row["summary"], *marks]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,252 @@
+"""The run folder: the only state training shares with anything else.
+
+A checkpoint is a folder whose MANIFEST.json, written last, names the sha256 of every file; the folder is renamed into
+place when all of it is on disk. Reading treats it as hostile: sizes, hashes, names and shapes are checked before any tensor
+is made, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import RunError, StorageError
+
+FORMAT = 1
+KEEP = 2
+_MANIFEST = "MANIFEST.json"
+_FILES = frozenset({"model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"})
+_LARGEST_JSON = 64 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything training needs to go on."""
+
+    state: Mapping[str, Any]
+    model: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: readers see the old or the new one, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write JSON atomically; NaN is refused, since no number in a record may be one."""
+    write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON of bounded size.
+
+    Raises
+    ------
+    RunError
+        Where it is missing, too large or not JSON.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise RunError(f"'{path}' is larger than {_LARGEST_JSON >> 20} MB: not a file genarena wrote.")
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RunError(f"'{path}' does not exist.") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"'{path}' is not readable JSON ({error}).") from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file and flush it to disk; raises `OSError` where the disk refuses."""
+    try:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    except SafetensorError as error:  # its writer hides the system's error number
+        raise OSError(str(error)) from None
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Read a safetensors file whose names, shapes and types must be those of `expected`.
+
+    The header is compared before any tensor is created.
+
+    Raises
+    ------
+    RunError
+        Where the file is damaged or holds something else.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            if expected is not None:
+                if names != set(expected):
+                    odd = sorted(names ^ set(expected))[0]
+                    raise RunError(f"'{path}' holds other tensors than its configuration says ('{odd[:80]}').")
+                for name, tensor in expected.items():
+                    if tuple(file.get_slice(name).get_shape()) != tuple(tensor.shape):
+                        raise RunError(f"'{path}': tensor '{name[:80]}' has another shape than its configuration says.")
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"'{path}' cannot be read as safetensors ({error}).") from None
+    if expected is not None and any(tensors[n].dtype != t.dtype for n, t in expected.items()):
+        raise RunError(f"'{path}' holds tensors of another type than its configuration says.")
+    return tensors
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entry(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+
+
+class RunFolder:
+    """Paths, lock and checkpoints of one run."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.events = self.path / "events.jsonl"
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.scores = self.path / "scores"
+        self.model = self.path / "model.safetensors"
+        self.result = self.path / "result.json"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for this process; the system frees it however the process ends.
+
+        Raises
+        ------
+        RunError
+            Where another process holds it.
+        StorageError
+            Where the folder cannot be written.
+        """
+        import fcntl
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise StorageError(f"the run folder '{self.path}' cannot be written: {error.strerror}.") from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(
+                    f"another process is using '{self.path}': wait for it, or choose another --out."
+                ) from None
+            yield
+
+    def steps(self) -> list[int]:
+        """Rounds that have a checkpoint folder, newest first."""
+        if not self.checkpoints.is_dir():
+            return []
+        return sorted((int(p.name) for p in self.checkpoints.iterdir() if p.name.isdecimal()), reverse=True)
+
+    def commit(self, checkpoint: Checkpoint, step: int) -> None:
+        """Write a checkpoint, then drop all but the newest `KEEP`.
+
+        Anything that claims to be newer is dropped too: training passed it over as damaged, or rolled back behind it.
+        """
+        self.checkpoints.mkdir(exist_ok=True)
+        for stale in self.checkpoints.glob(".partial-*"):
+            shutil.rmtree(stale)
+        partial = self.checkpoints / f".partial-{step}"
+        partial.mkdir()
+        write_tensors(partial / "model.safetensors", checkpoint.model)
+        write_tensors(partial / "ema.safetensors", checkpoint.ema)
+        write_tensors(partial / "optimizer.safetensors", checkpoint.optimizer)
+        write_json(partial / "state.json", dict(checkpoint.state))
+        files = {name: _entry(partial / name) for name in sorted(_FILES)}
+        write_atomic(partial / _MANIFEST, _manifest(files))
+        final = self.checkpoints / str(step)
+        if final.exists():  # damaged, or written before a roll-back
+            final.rename(self.checkpoints / f".partial-replaced-{step}")
+        partial.rename(final)
+        sync_folder(self.checkpoints)
+        kept = [s for s in self.steps() if s <= step][:KEEP]
+        for stale in set(self.steps()) - set(kept):
+            shutil.rmtree(self.checkpoints / str(stale))
+
+    def verify(self, step: int) -> None:
+        """Check every file of a checkpoint against its manifest.
+
+        Raises
+        ------
+        RunError
+            Saying what is wrong.
+        """
+        folder = self.checkpoints / str(step)
+        path = folder / _MANIFEST
+        manifest = read_json(path)
+        files = manifest.get("files") if isinstance(manifest, dict) else None
+        if not isinstance(files, dict) or path.read_bytes() != _manifest(files):
+            newer = (
+                isinstance(manifest, dict) and isinstance(manifest.get("format"), int) and manifest["format"] > FORMAT
+            )
+            why = "was written by a newer genarena" if newer else "is damaged"
+            raise RunError(f"'{path}' {why}.")
+        if set(files) != _FILES or {p.name for p in folder.iterdir()} != _FILES | {_MANIFEST}:
+            raise RunError(f"'{folder}' does not hold exactly the files of a checkpoint.")
+        for name, entry in files.items():
+            if _entry(folder / name) != entry:
+                raise RunError(f"'{folder / name}' is not what was written (size or sha256 differs).")
+        if read_json(folder / "state.json").get("round") != step:
+            raise RunError(f"'{folder}' holds another step than its name says.")
+
+    def load(self, step: int, model: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> Checkpoint:
+        """Read a verified checkpoint whose weights must fit `model` and `ema`."""
+        self.verify(step)
+        folder = self.checkpoints / str(step)
+        return Checkpoint(
+            read_json(folder / "state.json"),
+            read_tensors(folder / "model.safetensors", model),
+            read_tensors(folder / "ema.safetensors", ema),
+            read_tensors(folder / "optimizer.safetensors"),
+        )
+
+
+def _manifest(files: Mapping[str, Any]) -> bytes:
+    """The one valid byte string for these entries: any flipped bit of it shows."""
+    body = json.dumps({"format": FORMAT, "files": files}, sort_keys=True)
+    return json.dumps({"format": FORMAT, "files": files, "digest": hashlib.sha256(body.encode()).hexdigest()}).encode()
+
+
+def finite(tensors: Mapping[str, Tensor]) -> bool:
+    """True where every floating-point value is finite."""
+    return all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point())

@@ -1,0 +1,516 @@
+"""The command line: thin, and quick to start (torch is imported by the commands that need it).
+
+Results go to standard output, everything else to standard error. Exit codes are those of `errors.EXIT_CODES`.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import __version__
+from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError
+
+if TYPE_CHECKING:
+    from .data import Dataset
+    from .fitted import FittedModel
+
+app = typer.Typer(
+    name="genarena",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="VAE or GAN? Trains both families on your data and says, with evidence, which to use for what.",
+    epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
+)
+
+Data = Annotated[str, typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.")]
+Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]
+For = Annotated[str | None, typer.Option("--for", help="With a comparison: take its leader for this use.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run Python code that came with the folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
+Size = Annotated[str | None, typer.Option(help="Resize images: 64 or 48x64 (height x width).")]
+DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
+MaxBad = Annotated[float, typer.Option(help="Share of unusable files that is tolerated.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="A setting, key=value; keys may be dotted. Repeat for more.")
+]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; --set goes before it.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads (default: measured at the first start).")]
+Budget = Annotated[str | None, typer.Option(help="'200k images', '20 epochs', '10 min'.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")]
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="A model's name, or file.py:Class.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Run folder; the same command goes on where it stopped.")],
+    budget: Budget = None,
+    seed: int = 0,
+    setting: Set = None,
+    config: Config = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    size: Size = None,
+    data_dir: DataDir = None,
+    max_bad: MaxBad = 0.2,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Train one model, or go on where it stopped."""
+    from . import distributed
+    from .fit import choose_device, fit, plan
+
+    distributed.init(choose_device(device))
+    try:
+        dataset = _open(data, size, data_dir, max_bad)
+        decided = plan(model, dataset, budget=budget, seed=seed, settings=_settings(setting, config), device=device)
+        if dry_run:
+            typer.echo(json.dumps({k: v for k, v in decided.record.items() if k != "code"}, indent=1))
+            return
+        fit(decided, out, threads=threads, show="json" if as_json else "quiet" if quiet else "live")
+        if distributed.is_main() and not as_json:
+            typer.echo(out)
+    finally:
+        distributed.shutdown()
+
+
+@app.command()
+def compare(
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Folder (default: arena-DATA); the same command goes on.")] = None,
+    models: Annotated[str | None, typer.Option(help="Names or file.py:Class, separated by commas.")] = None,
+    budget: Budget = None,
+    seeds: Annotated[int, typer.Option(help="Training seeds a model.")] = 3,
+    jobs: Annotated[int | None, typer.Option(help="Runs at a time (default: one a core, at most 4).")] = None,
+    use: Annotated[str | None, typer.Option("--for", help="Only this use, and only the runs it needs.")] = None,
+    setting: Set = None,
+    config: Config = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Samples compared (default: 5000, or as many as there are).")
+    ] = None,
+    evaluator: Annotated[Path | None, typer.Option(help="Evaluator folder of an earlier comparison.")] = None,
+    features: Annotated[Path | None, typer.Option(help="A feature space of your own (safetensors).")] = None,
+    stall: Annotated[float, typer.Option(help="Seconds without a sign of life after which a run is ended.")] = 1800,
+    size: Size = None,
+    data_dir: DataDir = None,
+    max_bad: MaxBad = 0.2,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Train several models under one budget and report which to use for what."""
+    from . import comparison
+    from .console import Board
+
+    dataset = _open(data, size, data_dir, max_bad)
+    names = [name.strip() for name in models.split(",")] if models else list(comparison.DEFAULT_MODELS)
+    settings = _settings(setting, config)
+    plan = comparison.make_plan(
+        dataset, models=names, budget=budget, seeds=seeds, use=use, settings=settings, device=device
+    )
+    if dry_run:
+        typer.echo(json.dumps(plan.to_json(), indent=1))
+        return
+    folder = out or Path(f"arena-{Path(data).stem}")
+    with Board(plan, quiet=quiet) as board:
+        result = comparison.compare(
+            dataset,
+            folder,
+            models=names,
+            budget=budget,
+            seeds=seeds,
+            use=use,
+            settings=settings,
+            device=device,
+            jobs=jobs,
+            threads=threads,
+            samples=samples,
+            evaluator=evaluator,
+            features=features,
+            stall_seconds=stall,
+            command="genarena " + shlex.join(sys.argv[1:]),
+            say=board.say,
+            on_progress=board.progress,
+        )
+        for entry in result.record["uses"]:
+            board.say(f"{entry['title']}: {entry['verdict']}. {entry['reason']}")
+        for failure in result.failed:
+            board.say(f"{failure.cell.id} failed: {failure.reason}")
+    typer.echo(json.dumps({"report": str(result.report), **result.verdicts()}) if as_json else result.report)
+    if result.failed:
+        raise IncompleteError(f"{len(result.failed)} of {len(plan.cells)} runs failed; the report says why.")
+
+
+@app.command()
+def sample(
+    run: Run,
+    out: Annotated[Path, typer.Option(help=".png or .npz (images), .csv or .npz (rows).")],
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    seed: int = 0,
+    use: For = None,
+    trust: Trust = False,
+) -> None:
+    """Draw new examples."""
+    fitted = _load(run, use, trust)
+    _save(fitted, fitted.sample(n, seed), out)
+
+
+@app.command()
+def reconstruct(
+    run: Run, data: Data, out: Annotated[Path, typer.Option(help=".png (beside the originals), .npz or .csv.")],
+    n: Annotated[int | None, typer.Option("-n", help="How many (default: 32 in a picture, else all).")] = None,
+    use: For = None, trust: Trust = False, data_dir: DataDir = None,
+) -> None:  # fmt: skip
+    """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
+    from .comparison.measure import alternate
+
+    fitted = _load(run, use, trust)
+    values = _values(fitted, data, data_dir)[: n or (32 if out.suffix == ".png" else None)]
+    restored = fitted.reconstruct(values)
+    _save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
+
+
+@app.command()
+def encode(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option(help=".npz: codes, and labels where there are any.")],
+    use: For = None,
+    trust: Trust = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Codes of examples, in the data's order."""
+    import numpy as np
+
+    fitted = _load(run, use, trust)
+    dataset = _open_like(fitted, data, data_dir)
+    arrays = {"codes": fitted.encode(_stored(fitted, dataset))}
+    name = dataset.schema.label_name
+    if name:
+        arrays["labels"] = np.asarray(dataset.fields[name].values)
+    _check_suffix(out, (".npz",))
+    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    typer.echo(out)
+
+
+@app.command()
+def detect(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option(help=".csv: row, score, p-value, label.")],
+    use: For = None,
+    trust: Trust = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
+    import csv
+
+    fitted = _load(run, use, trust)
+    dataset = _open_like(fitted, data, data_dir)
+    scores = fitted.anomaly_score(_stored(fitted, dataset))
+    p_values = fitted.p_value(scores)
+    label, name = dataset.schema.label, dataset.schema.label_name
+    _check_suffix(out, (".csv",))
+    with out.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "score", "p_value", *(["label"] if label else [])])
+        for row, (score, p_value) in enumerate(zip(scores, p_values, strict=True)):
+            named = [_cell(label.classes[dataset.fields[name].values[row]])] if label and name else []
+            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *named])
+    typer.echo(out)
+
+
+@app.command()
+def interpolate(
+    run: Run,
+    out: Annotated[Path, typer.Option(help=".png or .npz.")],
+    n: Annotated[int, typer.Option("-n", help="How many ways.")] = 8,
+    steps: int = 9,
+    seed: int = 0,
+    data: Annotated[str | None, typer.Option(help="Between these examples (needs an encoder).")] = None,
+    use: For = None,
+    trust: Trust = False,
+    data_dir: DataDir = None,
+) -> None:
+    """The ways between pairs: of draws from the prior, or of examples with --data."""
+    fitted = _load(run, use, trust)
+    if data is None:
+        fitted.require("sample")
+        ends = fitted.latents(2 * n, seed)
+    else:
+        ends = fitted.encode(_values(fitted, data, data_dir)[: 2 * n])
+    half = len(ends) // 2
+    paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=data is None)
+    _save(fitted, paths.reshape(-1, *paths.shape[2:]), out, columns=steps)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    data: Annotated[str | None, typer.Argument(help="The data (default: those of the comparison).")] = None,
+    evaluator: Annotated[
+        Path | None, typer.Option(help="Evaluator folder (default: the run's own, built once).")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Samples compared.")] = None,
+    use: For = None,
+    trust: Trust = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a model with a frozen evaluator."""
+    from .comparison import evaluator_of
+    from .comparison.measure import measure_model
+    from .metrics import Evaluator
+
+    fitted = _load(run, use, trust)
+    if data is None:
+        if not (run / "evaluator").is_dir() or not (run / "data").is_dir():
+            raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
+        judge = evaluator_of(run)
+    else:
+        dataset = _open_like(fitted, data, data_dir)
+        own = evaluator or run / "evaluator"
+        found = (own / "evaluator.json").exists()
+        judge = Evaluator.load(own, dataset) if found else Evaluator.build(dataset, own, samples=samples, progress=_say)
+    scores = measure_model(fitted, judge)
+    if as_json:
+        record = {k: s.to_json() for k, s in scores.items()}
+        typer.echo(json.dumps({"evaluator": judge.hash, "scores": record}))
+        return
+    from .console import score_table
+
+    score_table(scores, judge)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Folder for the files.")],
+    form: Annotated[str, typer.Option("--format", help="torch, onnx or both.")] = "both",
+    use: For = None,
+    trust: Trust = False,
+) -> None:
+    """Write the networks for other programs (torch.export, ONNX)."""
+    from .export import FORMATS
+    from .export import export as write
+
+    formats = FORMATS if form == "both" else (form,)
+    for path in write(_load(run, use, trust), out, formats):
+        typer.echo(path)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A comparison's folder.")]) -> None:
+    """Write the report of a comparison again."""
+    from .report import build_report
+
+    typer.echo(build_report(folder))
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """The models, and what each can do."""
+    from .catalogue import capability_rows
+    from .console import capability_table
+
+    rows = capability_rows()
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        capability_table(rows)
+
+
+@app.command()
+def inspect(
+    data: Data, size: Size = None, data_dir: DataDir = None, max_bad: MaxBad = 0.2, as_json: Json = False
+) -> None:
+    """What the data are: shapes, counts, splits, labels, duplicates, bad files, suggested settings."""
+    from .console import inspection
+    from .data import inspect_dataset
+
+    found = inspect_dataset(_open(data, size, data_dir, max_bad))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        inspection(found)
+
+
+@app.command()
+def doctor(run: Run, use: For = None, as_json: Json = False) -> None:
+    """Check every file of a run: checkpoints against their hashes, the model, what went wrong."""
+    from .housekeeping import examine
+
+    folder = run
+    if use is not None:
+        from .comparison import winner_folder
+
+        folder = winner_folder(run, use)
+    findings = examine(folder)
+    if as_json:
+        typer.echo(json.dumps([{"ok": ok, "what": text} for ok, text in findings], indent=1))
+    else:
+        for ok, text in findings:
+            typer.echo(f"{'ok     ' if ok else 'BROKEN '} {text}")
+    if not all(ok for ok, _ in findings):
+        raise typer.Exit(4)
+
+
+@app.command()
+def prune(
+    folder: Annotated[Path, typer.Argument(help="A run or a comparison.")],
+    keep: Annotated[
+        int, typer.Option(help="Checkpoints left in each finished run; 0 means it cannot be extended.")
+    ] = 1,
+    dry_run: DryRun = False,
+) -> None:
+    """Delete old checkpoints of finished runs."""
+    from .housekeeping import prune_checkpoints
+
+    freed, count = prune_checkpoints(folder, keep, dry_run=dry_run)
+    typer.echo(f"{'would free' if dry_run else 'freed'} {freed / 2**20:.1f} MB in {count} checkpoints")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+# -- shared by commands ------------------------------------------------------------------------------------------------
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if not 1 <= len(parts) <= 2 or not all(p.isdigit() and int(p) > 0 for p in parts):
+        raise UsageError(f"size '{text}' is not understood: write 64, or 48x64 (height x width).")
+    return int(parts[0]), int(parts[-1])
+
+
+def _open(data: str, size: str | None, data_dir: Path | None, max_bad: float) -> Dataset:
+    from .console import decoding_progress
+    from .data import open_dataset
+
+    with decoding_progress() as progress:
+        return open_dataset(data, size=_size(size), data_dir=data_dir, max_bad=max_bad, progress=progress)
+
+
+def _open_like(fitted: FittedModel, data: str, data_dir: Path | None) -> Dataset:
+    from .data.adapt import open_like
+
+    return open_like(data, fitted.spec, data_dir=data_dir)
+
+
+def _stored(fitted: FittedModel, dataset: Dataset) -> Any:
+    from .data.adapt import stored_like
+
+    return stored_like(dataset, fitted.spec)
+
+
+def _values(fitted: FittedModel, data: str, data_dir: Path | None) -> Any:
+    return _stored(fitted, _open_like(fitted, data, data_dir))
+
+
+def _load(run: Path, use: str | None, trust: bool) -> FittedModel:
+    from .api import load
+    from .errors import RunError
+
+    if not run.exists():
+        raise RunError(f"'{run}' does not exist.")
+    if use is None and (run / "plan.json").exists():
+        raise UsageError(f"'{run}' is a comparison: say --for which use its leader is wanted.")
+    return load(run, use, trust=trust)
+
+
+def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    if path.suffix not in allowed:
+        raise UsageError(f"'{path}' has no format known here: use {' or '.join(allowed)}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder '{path.parent}' does not exist.")
+
+
+def _save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
+    """Write stored values in the format of the file's name."""
+    _check_suffix(out, fitted.kind.SUFFIXES)
+    if columns and out.suffix == ".png":
+        from PIL import Image
+
+        Image.fromarray(fitted.kind.picture(values, fitted.spec, columns)).save(out)
+    else:
+        fitted.kind.save(values, fitted.spec, out)
+    typer.echo(out)
+
+
+def _cell(text: str) -> str:
+    """A name that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+
+
+def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:
+    """Settings from a YAML file, then from ``key.sub=value`` pairs (values are YAML)."""
+    import yaml
+
+    settings: dict[str, Any] = {}
+    if config is not None:
+        try:
+            loaded = yaml.safe_load(config.read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UsageError(f"configuration '{config}' cannot be read: {' '.join(str(error).split())}.") from None
+        if not isinstance(loaded, dict):
+            raise UsageError(f"configuration '{config}' is not a mapping of settings.")
+        settings = loaded
+    for pair in pairs or []:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {pair}: write key=value.")
+        *path, last = key.split(".")
+        place = settings
+        for part in path:
+            place = place.setdefault(part, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"--set {pair}: '{part}' is a value, not a group of settings.")
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            place[last] = text
+    return settings
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one or two lines and a documented code."""
+    try:
+        app(prog_name="genarena")
+    except GenarenaError as error:
+        typer.echo(f"genarena: {error}", err=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        typer.echo(f"genarena: {error.strerror or error}: '{error.filename}'.", err=True)
+        sys.exit(74)
+    except KeyboardInterrupt:
+        typer.echo("genarena: interrupted; the same command goes on from here.", err=True)
+        sys.exit(130)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            raise
+        typer.echo("genarena: stopped; the state was saved, and the same command goes on from here.", err=True)
+        sys.exit(code)

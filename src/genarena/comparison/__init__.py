@@ -1,0 +1,226 @@
+"""Compare: plan the runs, run them, measure them with one frozen evaluator, and say what follows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..budget import Budget
+from ..checkpoint import read_json, write_json
+from ..data import Dataset
+from ..data.store import load_dataset, save_dataset
+from ..errors import RunError, StorageError, UsageError
+from ..fit import choose_device
+from ..fitted import FittedModel, load_model
+from ..game import Model
+from ..metrics import Evaluator
+from ..report import build_report
+from ..uses import find_use
+from .assemble import assemble
+from .plan import DEFAULT_MODELS, Cell, Plan, make_plan
+from .run import STALL_SECONDS, Outcome, run_cells
+
+Progress = Callable[[Cell, float, str], None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished comparison.
+
+    Attributes
+    ----------
+    folder : Path
+    record : dict
+        What ``comparison.json`` holds.
+    report : Path
+        The HTML file.
+    failed : list of Outcome
+        Runs that failed, with the reason.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    report: Path
+    failed: list[Outcome]
+
+    def verdicts(self) -> dict[str, str]:
+        """One sentence a use."""
+        return {use["name"]: f"{use['verdict']}: {use['reason']}" for use in self.record["uses"]}
+
+    def best(self, use: str) -> FittedModel:
+        """The leader's model for a use, trained with the first seed."""
+        return load_winner(self.folder, use)
+
+
+def compare(
+    dataset: Dataset,
+    out: str | Path,
+    *,
+    models: Sequence[str | type[Model]] = DEFAULT_MODELS,
+    budget: str | Budget | None = None,
+    seeds: int = 3,
+    use: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    threads: int | None = None,
+    samples: int | None = None,
+    evaluator: str | Path | None = None,
+    features: str | Path | None = None,
+    stall_seconds: float = STALL_SECONDS,
+    command: str = "",
+    say: Callable[[str], None] = lambda _: None,
+    on_progress: Progress = lambda *_: None,
+) -> Comparison:
+    """Train every model with every seed, measure, decide, report. The same call goes on where it was interrupted.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    out : str or Path
+        The comparison's folder.
+    models, budget, seeds, use, settings, device
+        See `make_plan`.
+    jobs : int, optional
+        Runs at a time: by default one for each core up to four, one on a GPU.
+    threads : int, optional
+        CPU threads of each run; by default the cores shared among the jobs.
+    samples : int, optional
+        Samples compared, at most 5000.
+    evaluator : str or Path, optional
+        The folder of an evaluator built on the same data, to compare with earlier scores.
+    features : str or Path, optional
+        A feature space of another evaluator (safetensors), as one more opinion.
+    stall_seconds : float
+        A run that shows no life for so long is ended.
+    command : str
+        For the report.
+    say, on_progress : callable
+        Told what happens, in words and by run.
+
+    Returns
+    -------
+    Comparison
+    """
+    folder = Path(out)
+    plan = make_plan(dataset, models=models, budget=budget, seeds=seeds, use=use, settings=settings, device=device)
+    jobs, threads = share_cores(jobs, threads, device)
+    _prepare(folder, plan, dataset)
+    judge = _evaluator(folder, dataset, samples, evaluator, features, say)
+    outcomes = run_cells(folder, plan, jobs=jobs, threads=threads, on_progress=on_progress, stall_seconds=stall_seconds)
+    say("deciding")
+    record = assemble(folder, plan, dataset, judge, outcomes, command)
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    return Comparison(folder, record, build_report(folder), failed)
+
+
+def share_cores(jobs: int | None, threads: int | None, device: str) -> tuple[int, int | None]:
+    """How many runs at a time, and the CPU threads of each."""
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs={jobs}: give at least 1.")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads={threads}: give at least 1.")
+    if choose_device(device).type != "cpu":
+        return jobs or 1, threads
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = jobs or min(4, max(1, cores // (threads or 1)))
+    return jobs, threads or (max(1, cores // jobs) if jobs > 1 else None)
+
+
+def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
+    """Write plan and data, or check that the folder's are the same."""
+    path = folder / "plan.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the folder '{folder}' cannot be written: {error.strerror}.") from None
+    if path.exists():
+        before = Plan.from_json(read_json(path))
+        if before.fingerprint != plan.fingerprint:
+            raise RunError(f"'{folder}' compares other data: choose another --out.")
+        for contender in plan.contenders:
+            old = next((c for c in before.contenders if c.name == contender.name), contender)
+            if old != contender:
+                raise RunError(f"'{folder}' has '{contender.name}' with other settings: choose another --out.")
+    elif any(p.name not in (".lock",) for p in folder.iterdir()):
+        raise RunError(f"'{folder}' holds files, but no comparison: choose an empty --out.")
+    if not (folder / "data" / "dataset.json").exists():
+        save_dataset(dataset, folder / "data")
+    write_json(path, plan.to_json())
+
+
+def _evaluator(
+    folder: Path,
+    dataset: Dataset,
+    samples: int | None,
+    given: str | Path | None,
+    features: str | Path | None,
+    say: Callable[[str], None],
+) -> Evaluator:
+    """The folder's evaluator, a copy of a given one, or a new one."""
+    own = folder / "evaluator"
+    if not (own / "evaluator.json").exists():
+        if given is None:
+            return Evaluator.build(
+                dataset, own, samples=samples, features=Path(features) if features else None, progress=say
+            )
+        import shutil
+
+        Evaluator.load(Path(given), dataset)
+        shutil.copytree(given, own)
+    return Evaluator.load(own, dataset)
+
+
+def load_winner(folder: Path, use: str) -> FittedModel:
+    """The model a comparison recommends for a use; see `winner_folder`."""
+    return load_model(winner_folder(folder, use), trust=True)
+
+
+def winner_folder(folder: Path, use: str) -> Path:
+    """The run a comparison recommends for a use: its leader's, trained on all data with the first seed.
+
+    Raises
+    ------
+    RunError
+        Where the folder is no finished comparison.
+    UsageError
+        Where no contender serves that use.
+    """
+    find_use(use)
+    record = read_json(folder / "comparison.json")
+    try:
+        entry = next((u for u in record["uses"] if u["name"] == use), None)
+        leader = entry["leader"] if entry else None
+        seeds = record["plan"]["seeds"]
+    except (KeyError, TypeError):
+        raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
+    if leader is None:
+        raise UsageError(f"the comparison in '{folder}' has no leader for '{use}'.")
+    plan = Plan.from_json(read_json(folder / "plan.json"))
+    if leader not in [c.name for c in plan.contenders]:
+        raise RunError(f"'{folder}' names a leader that its plan does not have.")
+    cell = Cell(leader, int(seeds[0]), "all" if "all" in plan.views else plan.views[0])
+    return folder / "runs" / cell.id
+
+
+def evaluator_of(folder: Path) -> Evaluator:
+    """A comparison's evaluator, with its data."""
+    return Evaluator.load(folder / "evaluator", load_dataset(folder / "data"))
+
+
+__all__ = [
+    "DEFAULT_MODELS",
+    "Cell",
+    "Comparison",
+    "Outcome",
+    "Plan",
+    "compare",
+    "evaluator_of",
+    "load_winner",
+    "make_plan",
+    "run_cells",
+    "winner_folder",
+]

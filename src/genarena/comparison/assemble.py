@@ -1,0 +1,357 @@
+"""From finished runs to ``comparison.json``: every number behind the report (its schema: docs/comparison-schema.md)."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import __version__
+from ..checkpoint import read_json, write_json
+from ..data import Dataset, ImageSpec
+from ..errors import GenarenaError
+from ..events import read_events
+from ..fitted import FittedModel, load_model
+from ..metrics import Evaluator, Score
+from ..uses import METRICS, USES, Use, why_not
+from .measure import read_scores, real_picture
+from .plan import Cell, Plan
+from .recommend import Verdict, block_of, decide
+from .run import Outcome
+from .statistics import Block, Interval
+
+STILL_MOVING = 0.1  # a curve that fell by more than this share over its last fifth has not converged
+_PICTURES = ("samples", "reconstructions", "interpolations", "nearest")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run whose model and scores can be read."""
+
+    cell: Cell
+    folder: Path
+    fitted: FittedModel
+    result: dict[str, Any]
+    scores: dict[str, Score]
+
+
+def assemble(
+    folder: Path, plan: Plan, dataset: Dataset, evaluator: Evaluator, outcomes: Sequence[Outcome], command: str
+) -> dict[str, Any]:
+    """Write ``comparison.json`` and the pictures it names; returns the record."""
+    finished = _read_runs(folder, plan, evaluator)
+    table = _table(finished)
+    curves = _curves(finished)
+    spaces = _by_meaning(evaluator)
+    fitted = {c.name: next((f.fitted for f in finished if f.cell.contender == c.name), None) for c in plan.contenders}
+    record = {
+        "format": 1,
+        "genarena": __version__,
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "command": command,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "data": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "schema": dataset.schema.to_json(),
+            "summary": summary(dataset),
+            "counts": {name: len(rows) for name, rows in dataset.splits.items()},
+            "notes": [*dataset.notes, *evaluator.notes],
+            "quarantined": [{"path": q.path, "reason": q.reason} for q in dataset.quarantined],
+        },
+        "plan": {
+            "contenders": [c.name for c in plan.contenders],
+            "seeds": list(plan.seeds),
+            "budget": str(plan.budget),
+            "views": list(plan.views),
+            "device": plan.device,
+            "threads": max((f.fitted.record.get("threads", 1) for f in finished), default=None),
+        },
+        "evaluator": {
+            "hash": evaluator.hash,
+            "n": evaluator.n,
+            "k": evaluator.k,
+            "spaces": [
+                {"id": s.id, "dim": s.dim, "trained_on": s.trained_on, "detail": s.detail}
+                for s in evaluator.spaces.values()
+            ],
+        },
+        "contenders": [_contender(c.name, fitted[c.name], finished) for c in plan.contenders],
+        "runs": [_run(cell, finished, outcomes, folder) for cell in plan.cells],
+        "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
+        "uses": [_use(USES[name], plan, table, fitted, spaces, evaluator, curves, folder) for name in plan.uses],
+        "curves": curves,
+        "spectra": _spectra(finished, evaluator),
+        "pictures": _pictures(folder, plan, dataset, evaluator, finished),
+    }
+    write_json(folder / "comparison.json", record)
+    return record
+
+
+def summary(dataset: Dataset) -> str:
+    """One phrase about the data, for people."""
+    spec, label = dataset.schema.target, dataset.schema.label
+    count = sum(len(rows) for rows in dataset.splits.values())
+    classes = f", {len(label.classes)} classes" if label else ", no labels"
+    if isinstance(spec, ImageSpec):
+        tone = "grey" if spec.channels == 1 else "colour"
+        return f"{count:,} {tone} images of {spec.width} × {spec.height} pixels, {spec.levels} levels{classes}"
+    return f"{count:,} rows of {spec.shape[0]} numbers{classes}"
+
+
+def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator) -> list[Finished]:
+    finished = []
+    for cell in plan.cells:
+        run = folder / "runs" / cell.id
+        try:
+            scores = read_scores(run, evaluator.hash)
+            if scores is not None:
+                finished.append(
+                    Finished(cell, run, load_model(run, trust=True), read_json(run / "result.json"), scores)
+                )
+        except GenarenaError:
+            continue  # its status and reason stand in the list of runs
+    return finished
+
+
+def _by_meaning(evaluator: Evaluator) -> list[str]:
+    """Feature spaces, the one that knows the classes first, a user's own before ours."""
+    order = {"user": 0, "classifier": 1}
+    named = sorted(evaluator.spaces, key=lambda name: order.get(name, 2))
+    # Two spaces decide a use: whitened pixels are a third opinion, for the table, where there are two others.
+    return [name for name in named if name != "pca"][:2] if len(named) > 2 else named
+
+
+def _table(finished: Sequence[Finished]) -> dict[str, dict[str, dict[int, Score]]]:
+    """Metric key -> contender -> seed -> score."""
+    table: dict[str, dict[str, dict[int, Score]]] = {}
+    for run in finished:
+        for key, score in run.scores.items():
+            table.setdefault(key, {}).setdefault(run.cell.contender, {})[run.cell.seed] = score
+    return table
+
+
+def _valued(by_name: Mapping[str, Mapping[int, Score]]) -> dict[str, dict[int, Score]]:
+    """Contenders with a value on every seed they ran."""
+    return {name: dict(s) for name, s in by_name.items() if all(x.value is not None for x in s.values())}
+
+
+def _contender(name: str, fitted: FittedModel | None, finished: Sequence[Finished]) -> dict[str, Any]:
+    run = next((f for f in finished if f.cell.contender == name), None)
+    if fitted is None or run is None:
+        return {"name": name, "title": name, "summary": "no run finished", "capabilities": {}, "parameters": {}}
+    return {
+        "name": name,
+        "title": fitted.model.title or name,
+        "summary": fitted.model.summary,
+        "capabilities": dict(fitted.capabilities()),
+        "parameters": run.result["parameters"],
+        "notes": [],
+    }
+
+
+def _run(cell: Cell, finished: Sequence[Finished], outcomes: Sequence[Outcome], folder: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = {"id": cell.id, "contender": cell.contender, "seed": cell.seed, "view": cell.view}
+    done = next((f for f in finished if f.cell == cell), None)
+    if done is None:
+        outcome = next((o for o in outcomes if o.cell == cell), None)
+        status = "failed" if outcome and outcome.status == "failed" else "missing"
+        return {**entry, "status": status, "reason": outcome.reason if outcome else "not run yet"}
+    result = done.result
+    speed = done.scores.get("sample_images_per_second")
+    return {
+        **entry,
+        "status": "done",
+        "reason": None,
+        "images": result["images"],
+        "train_seconds": result["seconds"],
+        "cpu_seconds": result["cpu_seconds"],
+        "images_per_second": round(result["images"] / max(result["seconds"], 1e-9), 1),
+        "sample_images_per_second": round(speed.value, 1) if speed and speed.value else None,
+        "peak_memory_mb": result["peak_memory_mb"],
+        "rollbacks": result["rollbacks"],
+        "warnings": result["warnings"],
+    }
+
+
+def _metric(
+    key: str, by_name: Mapping[str, Mapping[int, Score]], evaluator: Evaluator, baselines: Sequence[str]
+) -> dict[str, Any]:
+    name, _, detail = key.partition("/")
+    metric = METRICS[name]
+    check = evaluator.self_test.get(key, {})
+    floor = evaluator.floor.get(key)
+    first = next(iter(next(iter(by_name.values())).values()))
+    block = block_of(key, _valued(by_name), baselines, metric.better == "low")
+    return {
+        "name": key,
+        "title": f"{metric.title} ({detail})" if detail else metric.title,
+        "unit": metric.unit,
+        "better": metric.better,
+        "about": metric.about,
+        "reference": metric.reference,
+        "usable": check.get("usable", True),
+        "why": check.get("why"),
+        "n": first.n,
+        "floor": floor.value if floor else None,
+        "ceilings": {title: scores[key].value for title, scores in evaluator.ceilings.items() if key in scores},
+        "scores": {name: _score(by_seed, block, name) for name, by_seed in by_name.items()},
+    }
+
+
+def _score(by_seed: Mapping[int, Score], block: Block, name: str) -> dict[str, Any]:
+    values = {str(seed): score.value for seed, score in sorted(by_seed.items())}
+    if name not in block.scores:
+        reason = next(score.reason for score in by_seed.values() if score.value is None)
+        return {"by_seed": values, "mean": None, "low": None, "high": None, "reason": reason}
+    found = block.mean(name)
+    return {"by_seed": values, "mean": found.value, "low": found.low, "high": found.high, "reason": None}
+
+
+def _use(
+    use: Use,
+    plan: Plan,
+    table: Mapping[str, Mapping[str, Mapping[int, Score]]],
+    fitted: Mapping[str, FittedModel | None],
+    spaces: Sequence[str],
+    evaluator: Evaluator,
+    curves: Sequence[Mapping[str, Any]],
+    folder: Path,
+) -> dict[str, Any]:
+    valued = {key: _valued(by_name) for key, by_name in table.items()}
+    found = decide(use, valued, spaces, evaluator.self_test, plan.baselines())
+    metric = METRICS[found.metric.partition("/")[0]]
+    has_labels = evaluator.dataset.schema.label is not None
+    ahead = [name for name in (found.leader, found.runner_up) if name]
+    return {
+        "name": use.name,
+        "title": use.title,
+        "question": use.question,
+        "metric": found.metric,
+        "unit": metric.unit,
+        "better": use.better,
+        "sesoi": found.sesoi,
+        "sesoi_text": use.sesoi_text,
+        "verdict": found.verdict,
+        "winner": found.winner,
+        "leader": found.leader,
+        "runner_up": found.runner_up,
+        "difference": _interval(found.difference) if found.difference else None,
+        "converged": not any(_still_moving(curves, name, use.curve) for name in ahead),
+        "reason": found.reason,
+        "cells": {c.name: _cell(use, c.name, found, table, fitted[c.name], has_labels) for c in plan.contenders},
+        "table": _probe_table(valued) if use.name == "reduce" else None,
+        "command": use.command.replace("DIR", str(folder)).replace("DATA", evaluator.dataset.name),
+    }
+
+
+def _interval(found: Interval) -> dict[str, float]:
+    return {"value": found.value, "low": found.low, "high": found.high}
+
+
+def _cell(
+    use: Use,
+    name: str,
+    found: Verdict,
+    table: Mapping[str, Mapping[str, Mapping[int, Score]]],
+    fitted: FittedModel | None,
+    has_labels: bool,
+) -> dict[str, Any]:
+    """A contender's value for a use, or the reason it has none."""
+    if name in found.cells:
+        return {**_interval(found.cells[name]), "reason": None, "detail": None}
+    if fitted is None:
+        reason = "no run finished"
+    else:
+        scores = table.get(found.metric, {}).get(name, {})
+        undefined = next((s.reason for s in scores.values() if s.reason), None)
+        reason = why_not(use, fitted.capabilities(), has_labels) or undefined or "not measured"
+    return {"value": None, "low": None, "high": None, "reason": reason, "detail": None}
+
+
+def _probe_table(valued: Mapping[str, Mapping[str, Mapping[int, Score]]]) -> dict[str, Any] | None:
+    """Probe accuracy by number of labels."""
+    keys = [key for key in valued if key.startswith("probe_accuracy/")]
+    names = sorted({name for key in keys for name in valued[key]})
+    if not keys:
+        return None
+    rows: list[list[Any]] = []
+    for name in names:
+        means = [
+            np.mean([s.value for s in valued[key][name].values()]) if name in valued[key] else None for key in keys
+        ]
+        rows.append([name, *means])
+    return {"columns": ["contender", *(f"{key.partition('/')[2]} labels" for key in keys)], "rows": rows}
+
+
+def _curves(finished: Sequence[Finished]) -> list[dict[str, Any]]:
+    """Learning curves of runs on all data, by contender, seed and metric."""
+    curves = []
+    for run in finished:
+        looks = [e for e in read_events(run.folder / "events.jsonl") if e.get("kind") == "monitor"]
+        for metric in sorted({name for look in looks for name in look.get("numbers", {})}):
+            points = [
+                {"images": e["images"], "cpu_seconds": e["cpu_seconds"], "value": e["numbers"].get(metric)}
+                for e in looks
+            ]
+            curves.append({"contender": run.cell.contender, "seed": run.cell.seed, "metric": metric, "points": points})
+    return curves
+
+
+def _still_moving(curves: Sequence[Mapping[str, Any]], name: str, metric: str) -> bool:
+    """True where a contender's curves fell by more than `STILL_MOVING` over their last fifth, on average."""
+    own = [c["points"] for c in curves if c["contender"] == name]
+    named = [c["points"] for c in curves if c["contender"] == name and c["metric"] == metric] or own
+    falls = []
+    for points in named:
+        values = [p["value"] for p in points]
+        before, after = values[-1 - max(1, len(values) // 5)] if len(values) > 2 else None, values[-1]
+        if before and after is not None:
+            falls.append((before - after) / before)
+    return bool(falls) and float(np.mean(falls)) > STILL_MOVING
+
+
+def _spectra(finished: Sequence[Finished], evaluator: Evaluator) -> dict[str, Any] | None:
+    """Mean power spectra of real images and of each contender's first seed."""
+    if not isinstance(evaluator.spec, ImageSpec):
+        return None
+    frequency, real = evaluator.spectrum(evaluator.reference)
+    contenders = {}
+    for run in _first_runs(finished):
+        if run.fitted.capabilities()["sample"] is None:
+            samples = run.fitted.sample(min(1000, evaluator.n), run.cell.seed)
+            contenders[run.cell.contender] = evaluator.spectrum(samples)[1].tolist()
+    return {"frequency": frequency.tolist(), "real": real.tolist(), "contenders": contenders}
+
+
+def _first_runs(finished: Sequence[Finished]) -> list[Finished]:
+    """Each contender's first seed on all data."""
+    first: dict[str, Finished] = {}
+    for run in finished:
+        if run.cell.view == "all":
+            first.setdefault(run.cell.contender, run)
+    return list(first.values())
+
+
+def _pictures(
+    folder: Path, plan: Plan, dataset: Dataset, evaluator: Evaluator, finished: Sequence[Finished]
+) -> dict[str, Any]:
+    target = folder / "pictures"
+    target.mkdir(exist_ok=True)
+    real_picture(dataset, evaluator, target / "real.png")
+    pictures: dict[str, Any] = {"real": "pictures/real.png", **{kind: {} for kind in _PICTURES}}
+    for index, run in enumerate(_first_runs(finished)):
+        for kind in _PICTURES:
+            source = run.folder / "pictures" / f"{kind}.png"
+            if source.exists():
+                name = f"pictures/{kind}-{index}.png"
+                shutil.copyfile(source, folder / name)
+                pictures[kind][run.cell.contender] = name
+    return pictures

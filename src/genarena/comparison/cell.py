@@ -1,0 +1,89 @@
+"""One cell of a comparison, in a process of its own: train, measure, picture.
+
+``python -m genarena.comparison.cell FOLDER ID`` is what the supervisor starts. It reads the comparison's folder and writes
+nothing but its own run folder; what goes wrong is left there in ``failure.json``.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import read_json, write_json
+from ..data.store import load_dataset
+from ..errors import GenarenaError, UsageError
+from ..fit import fit, plan
+from ..metrics import Evaluator
+from ..trainer import Interrupted
+from ..uses import USES, Context, hidden_class
+from .measure import draw_pictures, measure_run, monitor, read_scores, write_scores
+from .plan import Cell, Plan
+
+
+def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) -> None:
+    """Train and measure; skips what is already done."""
+    run = folder / "runs" / cell.id
+    dataset = load_dataset(folder / "data")
+    evaluator = Evaluator.load(folder / "evaluator", dataset)
+    label = dataset.schema.label
+    hidden = hidden_class(len(label.classes), cell.seed) if cell.view == "detect" and label else None
+    view = dataset if hidden is None else dataset.without_class(hidden)
+    contender = comparison.contender(cell.contender)
+    decided = plan(
+        contender.model,
+        view,
+        budget=comparison.budget,
+        seed=cell.seed,
+        settings=contender.settings,
+        device=comparison.device,
+    )
+    watch = partial(monitor, evaluator) if cell.view == "all" else None
+    fitted = fit(decided, run, threads=threads, monitor=watch)
+    if read_scores(run, evaluator.hash) is not None:
+        return
+    if fitted.device.type == "cpu" and threads:
+        torch.set_num_threads(threads)
+    result = read_json(run / "result.json")
+    context = Context(fitted, view, evaluator, cell.seed, hidden, result)
+    scores = measure_run(context, [name for name in comparison.uses if USES[name].view == cell.view])
+    if cell.view == "all":
+        draw_pictures(run, fitted, evaluator, cell.seed)
+    write_scores(run, evaluator, result["sha256"], scores)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one cell; returns an exit code and leaves the reason of a failure in the run folder."""
+    folder, cell_id, threads = Path(arguments[0]), arguments[1], int(arguments[2]) or None
+    run = folder / "runs" / cell_id
+    run.mkdir(parents=True, exist_ok=True)
+    failure = run / "failure.json"
+    failure.unlink(missing_ok=True)
+    try:
+        comparison = Plan.from_json(read_json(folder / "plan.json"))
+        cell = next((c for c in comparison.cells if c.id == cell_id), None)
+        if cell is None:
+            raise UsageError(f"the plan has no run '{cell_id}'.")
+        run_cell(folder, cell, comparison, threads)
+    except Interrupted as stop:
+        return stop.exit_code
+    except GenarenaError as error:
+        write_json(failure, {"reason": str(error)})
+        return error.exit_code
+    except MemoryError:
+        write_json(failure, {"reason": "out of memory: try a smaller batch_size or network.width"})
+        return 1
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        memory = "not enough memory" in reason or "out of memory" in reason
+        write_json(failure, {"reason": "out of memory: try a smaller batch_size" if memory else reason[:2000]})
+        if not memory:
+            raise
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,129 @@
+"""Measure one finished run for every use, and picture it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..checkpoint import read_json, write_json
+from ..data import Dataset, ImageSpec
+from ..errors import GenarenaError
+from ..fitted import FittedModel
+from ..metrics import Evaluator, Score
+from ..uses import USES, Context, why_not
+from ..uses.interpolate import interpolations
+
+
+def scores_path(run: Path, evaluator_hash: str) -> Path:
+    """Where a run's scores by one evaluator lie."""
+    return run / "scores" / f"{evaluator_hash[:16]}.json"
+
+
+def measure_run(context: Context, uses: Iterable[str]) -> dict[str, Score]:
+    """Scores of a run for those uses it can serve; uses that share a measurement share its cost."""
+    capabilities = context.fitted.capabilities()
+    has_labels = context.dataset.schema.label is not None
+    scores: dict[str, Score] = {}
+    done = set()
+    for name in uses:
+        use = USES[name]
+        if use.measure in done or why_not(use, capabilities, has_labels):
+            continue
+        done.add(use.measure)
+        scores.update(use.measure(context))
+    return scores
+
+
+def measure_model(fitted: FittedModel, evaluator: Evaluator, seed: int = 0) -> dict[str, Score]:
+    """Scores of a model on its own, for every use that needs no training of its own."""
+    context = Context(fitted, evaluator.dataset, evaluator, seed, None, {})
+    return measure_run(context, [use.name for use in USES.values() if use.view == "all" and use.name != "cost"])
+
+
+def write_scores(run: Path, evaluator: Evaluator, model_sha256: str, scores: dict[str, Score]) -> None:
+    """Save scores with the hashes of what was measured and of what measured it."""
+    path = scores_path(run, evaluator.hash)
+    path.parent.mkdir(exist_ok=True)
+    record = {
+        "evaluator": evaluator.hash,
+        "model": model_sha256,
+        "scores": {key: score.to_json() for key, score in scores.items()},
+    }
+    write_json(path, record)
+
+
+def read_scores(run: Path, evaluator_hash: str) -> dict[str, Score] | None:
+    """Scores of the model that is there now, or None where it was not measured."""
+    path = scores_path(run, evaluator_hash)
+    if not path.exists() or not (run / "result.json").exists():
+        return None
+    record: Any = read_json(path)
+    try:
+        if record["evaluator"] != evaluator_hash or record["model"] != read_json(run / "result.json")["sha256"]:
+            return None
+        return {str(key): Score.from_json(entry) for key, entry in record["scores"].items()}
+    except (KeyError, TypeError, AttributeError, GenarenaError):
+        return None
+
+
+def monitor(evaluator: Evaluator, fitted: FittedModel, _images: int) -> dict[str, float]:
+    """What a learning curve shows: distance of samples, error of reconstructions."""
+    capabilities = fitted.capabilities()
+    numbers: dict[str, float] = {}
+    if capabilities["sample"] is None:
+        numbers["fd"] = evaluator.fast(fitted.sample(min(1000, evaluator.n)))
+    if capabilities["reconstruct"] is None:
+        originals = evaluator.reference[:500]
+        scale = evaluator.spec.levels - 1 if isinstance(evaluator.spec, ImageSpec) else np.asarray(evaluator.spec.scale)
+        error = (originals.astype(np.float64) - fitted.reconstruct(originals)) / scale
+        numbers["mse"] = float(np.square(error).mean())
+    return numbers
+
+
+def draw_pictures(run: Path, fitted: FittedModel, evaluator: Evaluator, seed: int) -> None:
+    """Grids for the report: samples, reconstructions, interpolations, nearest training examples."""
+    folder = run / "pictures"
+    folder.mkdir(exist_ok=True)
+    capabilities = fitted.capabilities()
+    spec, kind = fitted.spec, fitted.kind
+
+    def save(name: str, values: np.ndarray, columns: int) -> None:
+        Image.fromarray(kind.picture(values, spec, columns)).save(folder / f"{name}.png")
+
+    if capabilities["sample"] is None:
+        samples = fitted.sample(kind.picture_count(spec), seed)
+        save("samples", samples, 8)
+    if not isinstance(spec, ImageSpec):
+        return
+    originals = evaluator.reference[:16]
+    if capabilities["reconstruct"] is None:
+        save("reconstructions", alternate(originals, fitted.reconstruct(originals), 8), 8)
+    if capabilities["sample"] is None or capabilities["encode"] is None:
+        paths = interpolations(fitted, evaluator.reference, 6, seed)
+        save("interpolations", paths.reshape(-1, *spec.shape), paths.shape[1])
+    if capabilities["sample"] is None:
+        save("nearest", alternate(samples[:16], evaluator.nearest_training(samples[:16]), 8), 8)
+
+
+def alternate(first: np.ndarray, second: np.ndarray, columns: int) -> np.ndarray:
+    """Rows of `columns` of the first, each followed by its row of the second."""
+    rows = [
+        part
+        for start in range(0, len(first), columns)
+        for part in (first[start : start + columns], second[start : start + columns])
+    ]
+    return np.concatenate(rows)
+
+
+def real_picture(dataset: Dataset, evaluator: Evaluator, path: Path) -> None:
+    """Real test examples, drawn as samples are."""
+    from ..kinds import kind_of
+
+    spec = dataset.schema.target
+    kind = kind_of(spec)
+    values = evaluator.reference[: kind.picture_count(spec)]
+    Image.fromarray(kind.picture(values, spec, 8)).save(path)

@@ -1,0 +1,176 @@
+"""What a comparison will do: contenders x views x seeds, fixed before the first run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..budget import Budget
+from ..data import Dataset
+from ..errors import RunError, UsageError, did_you_mean
+from ..game import Game, Model
+from ..models import find_model
+from ..uses import USES, find_use
+
+FORMAT = 1
+DEFAULT_MODELS = ("pca", "vae", "gan", "vaegan")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model with its settings, under the name it competes by.
+
+    ``model`` is a name of the table or ``file.py:Class``.
+    """
+
+    name: str
+    model: str
+    settings: Mapping[str, Any]
+
+    @property
+    def model_class(self) -> type[Model]:
+        return find_model(self.model)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a contender, a training seed and a view of the data."""
+
+    contender: str
+    seed: int
+    view: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.contender}-{self.seed}" + ("" if self.view == "all" else f"-{self.view}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison, decided."""
+
+    contenders: tuple[Contender, ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    uses: tuple[str, ...]
+    device: str
+    fingerprint: str
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(USES[name].view for name in self.uses))
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Seed by seed, so that an interrupted comparison has whole seeds."""
+        return [Cell(c.name, seed, view) for seed in self.seeds for view in self.views for c in self.contenders]
+
+    def contender(self, name: str) -> Contender:
+        return next(c for c in self.contenders if c.name == name)
+
+    def baselines(self) -> list[str]:
+        """Contenders fitted in closed form."""
+        return [c.name for c in self.contenders if not issubclass(c.model_class, Game)]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "contenders": [{"name": c.name, "model": c.model, "settings": dict(c.settings)} for c in self.contenders],
+            "seeds": list(self.seeds),
+            "budget": str(self.budget),
+            "uses": list(self.uses),
+            "device": self.device,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Plan:
+        """Rebuild a plan; raises `RunError` on a record that no genarena wrote."""
+        try:
+            if record["format"] > FORMAT:
+                raise RunError("the comparison was written by a newer genarena: upgrade to read it.")
+            return cls(
+                tuple(Contender(**entry) for entry in record["contenders"]),
+                tuple(int(seed) for seed in record["seeds"]),
+                Budget.parse(record["budget"]),
+                tuple(find_use(name).name for name in record["uses"]),
+                str(record["device"]),
+                str(record["fingerprint"]),
+            )
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise RunError(f"the comparison's plan cannot be read ({error}).") from None
+
+
+def make_plan(
+    dataset: Dataset,
+    *,
+    models: Sequence[str | type[Model]] = DEFAULT_MODELS,
+    budget: str | Budget | None = None,
+    seeds: int = 3,
+    use: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> Plan:
+    """Decide a comparison.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    models : sequence of str or type
+        Names, ``file.py:Class``, or classes that live in a file.
+    budget : str or Budget, optional
+        Of every run.
+    seeds : int
+        Training seeds: 0 to ``seeds - 1``.
+    use : str, optional
+        Only this use, and only the runs it needs.
+    settings : mapping, optional
+        ``{"vae": {"beta": 4}}`` for one contender; other keys go to every contender that has them.
+    device : str
+    """
+    if not 1 <= seeds <= 1000:
+        raise UsageError(f"seeds={seeds}: give 1 to 1000.")
+    sources = [model if isinstance(model, str) else source_of(model) for model in models]
+    names = [source.rpartition(":")[2] for source in sources]
+    if not names:
+        raise UsageError("no models: name at least one.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"'{twice}' is named twice.")
+    given = dict(settings or {})
+    known = {key for source in sources for key in find_model(source).Config.model_fields}
+    for key in set(given) - set(names) - known:
+        raise UsageError(f"unknown setting '{key}'.{did_you_mean(key, known | set(names))}")
+    contenders = tuple(_contender(name, source, names, given) for name, source in zip(names, sources, strict=True))
+    has_labels = dataset.schema.label is not None
+    uses = [find_use(use).name] if use else [u.name for u in USES.values() if has_labels or not u.needs_labels]
+    decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
+    return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), device, dataset.fingerprint)
+
+
+def _contender(name: str, source: str, names: Sequence[str], settings: Mapping[str, Any]) -> Contender:
+    """A contender with the settings meant for it, checked before anything runs."""
+    config = find_model(source).Config
+    shared = {k: v for k, v in settings.items() if k not in names and k in config.model_fields}
+    merged = {**shared, **settings.get(name, {})}
+    config.parse(merged)
+    return Contender(name, source, merged)
+
+
+def source_of(model_class: type[Model]) -> str:
+    """``file.py:Class`` of a class, so that a process of its own can import it."""
+    from ..fit import model_name
+    from ..models import MODELS
+
+    if model_class in MODELS.values():
+        return model_name(model_class)
+    try:
+        path = Path(inspect.getsourcefile(model_class) or "").resolve()
+    except TypeError:
+        path = Path()
+    if path.suffix != ".py":
+        raise UsageError(f"{model_class.__name__} must live in a .py file, since every run is a process of its own.")
+    return f"{path}:{model_class.__name__}"

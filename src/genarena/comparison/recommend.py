@@ -1,0 +1,164 @@
+"""From scores to a verdict for each use, in words fixed beforehand.
+
+- winner: the leader beats every rival; each paired interval excludes zero, and the lead is not below the smallest effect
+  of interest.
+- too close to call: the interval of the lead over the runner-up lies within the smallest effect of interest.
+- undecided: anything else: the interval is too wide, another feature space ranks the leader clearly behind, there is one
+  seed only, or no metric passed its self-test.
+- not possible: no contender can, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..metrics import Score
+from ..uses import METRICS, Use
+from .statistics import Block, Interval
+
+Scores = Mapping[str, Mapping[int, Score]]  # contender -> seed -> score
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is concluded for one use.
+
+    Attributes
+    ----------
+    verdict : str
+        ``winner``, ``too close to call``, ``undecided`` or ``not possible``.
+    leader, winner, runner_up : str or None
+    difference : Interval or None
+        Lead over the runner-up, positive where the leader is better.
+    sesoi : float or None
+        In the metric's unit.
+    metric : str
+        Key of the metric that decided.
+    reason : str
+        One sentence.
+    cells : mapping of str to Interval
+        Contenders that have a value on every seed they ran.
+    """
+
+    verdict: str
+    metric: str
+    reason: str
+    leader: str | None = None
+    winner: str | None = None
+    runner_up: str | None = None
+    difference: Interval | None = None
+    sesoi: float | None = None
+    cells: Mapping[str, Interval] = field(default_factory=dict)
+
+
+def decide(
+    use: Use,
+    scores: Mapping[str, Scores],
+    spaces: Sequence[str],
+    usable: Mapping[str, Mapping[str, Any]],
+    baselines: Sequence[str],
+) -> Verdict:
+    """Reach the verdict of one use.
+
+    Parameters
+    ----------
+    use : Use
+    scores : mapping
+        Metric key -> contender -> seed -> score; only scores with a value.
+    spaces : sequence of str
+        Feature spaces, most meaningful first.
+    usable : mapping
+        Metric key -> ``{"usable": bool, "why": ...}`` of the evaluator's self-test; keys not named are usable.
+    baselines : sequence of str
+        Contenders that train in closed form.
+    """
+    keys = [key for key in use.metrics(spaces) if scores.get(key)]
+    if not keys:
+        return Verdict("not possible", use.metrics(spaces)[0], "No contender can be measured for this use.")
+    trusted = [key for key in keys if usable.get(key, {}).get("usable", True)]
+    primary = (trusted or keys)[0]
+    sign = 1 if use.better == "high" else -1
+    blocks = {key: block_of(key, scores[key], baselines, use.relative) for key in keys}
+    cells = {name: blocks[primary].mean(name) for name in scores[primary]}
+    if not trusted:
+        why = usable[primary].get("why") or "it does not behave on these data"
+        return Verdict("undecided", primary, f"No metric of this use passed its self-test: {why}.", cells=cells)
+    eligible = _eligible(use, scores, spaces, baselines, cells)
+    ranked = sorted(eligible, key=lambda name: sign * cells[name].value, reverse=True)
+    if len(ranked) == 1:
+        only = ranked[0]
+        reason = f"Only {only} has a result: the others cannot, or failed."
+        return Verdict("winner", primary, reason, leader=only, winner=only, cells=cells)
+    leader, runner_up = ranked[:2]
+    sesoi = use.sesoi * abs(cells[leader].value) if use.relative else use.sesoi
+    leads = {rival: _lead(blocks[primary], leader, rival, sign) for rival in ranked[1:]}
+    seeds = min(len(set(scores[primary][leader]) & set(scores[primary][rival])) for rival in ranked[1:])
+    lead = leads[runner_up]
+    found = Verdict("undecided", primary, "", leader, None, runner_up, lead, sesoi, cells)
+    if seeds < 2:
+        return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.")
+    against = _contradiction(use, [(key, blocks[key]) for key in trusted[1:]], leader, ranked[1:], sign)
+    if against:
+        return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {against[1]}.")
+    if -sesoi < lead.low and lead.high < sesoi:
+        reason = f"{leader} and {runner_up} differ by less than {use.sesoi_text}."
+        return replace(found, verdict="too close to call", reason=reason)
+    unclear = [rival for rival, gap in leads.items() if gap.low <= 0]
+    if unclear:
+        reason = f"{leader} is ahead of {unclear[0]}, but {seeds} seeds leave the difference unclear."
+        return replace(found, reason=reason)
+    if lead.value < sesoi:
+        reason = f"{leader} leads {runner_up} by less than {use.sesoi_text}."
+        return replace(found, verdict="too close to call", reason=reason)
+    reason = f"{leader} beats {runner_up}, the next best, on all {seeds} seeds taken together."
+    return replace(found, verdict="winner", winner=leader, reason=reason)
+
+
+def block_of(key: str, by_name: Scores, baselines: Sequence[str], relative: bool) -> Block:
+    """The statistics of one metric."""
+    return Block(by_name, fixed=baselines, relative=relative, bounds=METRICS[key.partition("/")[0]].bounds)
+
+
+def _lead(block: Block, leader: str, rival: str, sign: int) -> Interval:
+    return block.difference(leader, rival) if sign > 0 else block.difference(rival, leader)
+
+
+def _eligible(
+    use: Use,
+    scores: Mapping[str, Scores],
+    spaces: Sequence[str],
+    baselines: Sequence[str],
+    cells: Mapping[str, Interval],
+) -> list[str]:
+    """Contenders that may win: baselines and those behind the gate may not, where there are others."""
+    names = list(cells)
+    if not use.baselines_win:
+        names = [name for name in names if name not in baselines] or names
+    if use.gate:
+        key, share = use.gate(spaces)
+        realism = {
+            name: float(np.mean([s.value for s in scores[key][name].values()]))
+            for name in names
+            if name in scores.get(key, {})
+        }
+        best = max(realism.values(), default=0.0)
+        names = [name for name in names if realism.get(name, 0.0) >= share * best] or names
+    return names
+
+
+def _contradiction(
+    use: Use, others: Sequence[tuple[str, Block]], leader: str, rivals: Sequence[str], sign: int
+) -> tuple[str, str] | None:
+    """A rival that another metric puts ahead of the leader by more than the smallest effect of interest."""
+    for key, block in others:
+        for rival in rivals:
+            if leader in block.scores and rival in block.scores:
+                behind = _lead(block, rival, leader, sign)
+                sesoi = use.sesoi * abs(block.mean(rival).value) if use.relative else use.sesoi
+                if behind.value > sesoi and behind.low > 0:
+                    return rival, key
+    return None

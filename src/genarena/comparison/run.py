@@ -1,0 +1,162 @@
+"""The supervisor: every cell in a process of its own, so that a crash, a hang or a lack of memory stays in its cell."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..checkpoint import read_json
+from ..errors import GenarenaError
+from ..events import read_events
+from .plan import Cell, Plan
+
+POLL_SECONDS = 0.2
+STALL_SECONDS = 1800.0
+
+
+@dataclass
+class Worker:
+    """A running cell."""
+
+    cell: Cell
+    run: Path
+    process: subprocess.Popen[bytes]
+    moved: float = field(default_factory=time.monotonic)
+    last_change: float = 0.0
+
+    def stalled(self, limit: float) -> bool:
+        """True where nothing in the run folder has changed for `limit` seconds."""
+        newest = max((p.stat().st_mtime for p in _files(self.run)), default=0.0)
+        if newest != self.last_change:
+            self.last_change, self.moved = newest, time.monotonic()
+        return time.monotonic() - self.moved > limit
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for path in (folder / "events.jsonl", folder / "result.json", folder / "pictures"):
+        if path.exists():
+            yield path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended: ``done`` or ``failed``, and why."""
+
+    cell: Cell
+    status: str
+    reason: str | None = None
+
+
+def run_cells(
+    folder: Path,
+    plan: Plan,
+    *,
+    jobs: int,
+    threads: int | None,
+    on_progress: Callable[[Cell, float, str], None],
+    stall_seconds: float = STALL_SECONDS,
+) -> list[Outcome]:
+    """Run all cells of a plan, `jobs` at a time; cells that are done return at once.
+
+    Parameters
+    ----------
+    folder : Path
+        With ``plan.json``, ``data`` and ``evaluator``.
+    plan : Plan
+    jobs : int
+    threads : int, optional
+        CPU threads of each run; None lets each measure what is best.
+    on_progress : callable
+        ``(cell, share done, status)`` whenever something moved.
+    stall_seconds : float
+        A run that shows no life for so long is ended.
+    """
+    waiting = list(plan.cells)
+    active: list[Worker] = []
+    outcomes: list[Outcome] = []
+    try:
+        while waiting or active:
+            while waiting and len(active) < jobs:
+                active.append(_start(folder, waiting.pop(0), threads))
+            time.sleep(POLL_SECONDS)
+            for worker in list(active):
+                if worker.process.poll() is None and worker.stalled(stall_seconds):
+                    _end(worker, signal.SIGKILL)
+                    outcome = Outcome(worker.cell, "failed", f"no sign of life for {stall_seconds:g} s: ended")
+                elif worker.process.returncode is None:
+                    on_progress(worker.cell, _share(worker.run, plan), "")
+                    continue
+                else:
+                    outcome = _outcome(worker)
+                active.remove(worker)
+                outcomes.append(outcome)
+                on_progress(worker.cell, 1.0, outcome.status)
+    finally:
+        for worker in active:
+            _end(worker, signal.SIGTERM)
+    return outcomes
+
+
+def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
+    run = folder / "runs" / cell.id
+    run.mkdir(parents=True, exist_ok=True)
+    # A session of its own: Ctrl-C reaches the supervisor alone, which then ends its cells in order.
+    environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    with (run / "worker.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "genarena.comparison.cell", str(folder), cell.id, str(threads or 0)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        )
+    return Worker(cell, run, process)
+
+
+def _end(worker: Worker, number: int) -> None:
+    """Signal a worker's whole session and wait; a worker that does not save within ten seconds is killed."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(worker.process.pid, number)
+    try:
+        worker.process.wait(10)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+        worker.process.wait()
+
+
+def _outcome(worker: Worker) -> Outcome:
+    code = worker.process.returncode
+    if code == 0:
+        return Outcome(worker.cell, "done")
+    reason = None
+    with contextlib.suppress(GenarenaError, AttributeError):
+        reason = read_json(worker.run / "failure.json").get("reason")
+    if code == -signal.SIGKILL:
+        reason = "killed by the system, most likely for lack of memory: try fewer --jobs or a smaller batch_size"
+    elif code < 0:
+        reason = f"ended by signal {signal.Signals(-code).name}; see {worker.run / 'worker.log'}"
+    elif reason is None:
+        reason = f"ended with exit code {code}; see {worker.run / 'worker.log'}"
+    return Outcome(worker.cell, "failed", reason)
+
+
+def _share(run: Path, plan: Plan) -> float:
+    """Share of a run's budget that is done, from the end of its events."""
+    events = read_events(run / "events.jsonl")
+    if not events:
+        return 0.0
+    if plan.budget.unit == "seconds":
+        return min(1.0, float(events[-1].get("seconds", 0)) / plan.budget.amount)
+    with contextlib.suppress(GenarenaError, KeyError, TypeError):
+        every = read_json(run / "config.json")["every"]
+        return min(1.0, float(events[-1].get("images", 0)) / (every * 10))
+    return 0.0

@@ -1,0 +1,129 @@
+"""How sure: intervals over seeds and samples.
+
+The unit of replication is the training seed, and nobody trains many. Resampling two or three seeds can produce three or
+ten different means and knows nothing of the tails, so the seed level of the hierarchical bootstrap is parametric: Student's t
+with the variance between seeds. That variance is the larger of the contender's own and the one pooled over all trained
+contenders (the residual of a randomised block design, seeds being the blocks), and the degrees of freedom are the pooled
+ones. The sample level draws from each score's replicates, which contenders share by index, since they were measured
+against the same parts of the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..metrics import Score
+
+DRAWS = 4000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Block:
+    """One metric's scores of all contenders on the same seeds.
+
+    Parameters
+    ----------
+    scores : mapping
+        Contender -> seed -> score; every score has a value.
+    fixed : collection of str
+        Contenders fitted in closed form: training seeds do not spread them, so they tell nothing of the spread of others.
+    relative : bool
+        Whether spread grows with the value (distances, errors, times) and is pooled as a share of it.
+    bounds : (float or None, float or None)
+        Values the metric cannot leave.
+    """
+
+    def __init__(
+        self,
+        scores: Mapping[str, Mapping[int, Score]],
+        *,
+        fixed: Collection[str] = (),
+        relative: bool = False,
+        bounds: tuple[float | None, float | None] = (None, None),
+    ):
+        self.scores = scores
+        self.relative = relative
+        self.bounds = bounds
+        trained = [name for name in scores if name not in fixed] or list(scores)
+        self.seeds = sorted(set.intersection(*(set(scores[name]) for name in trained))) if trained else []
+        table = np.array([[scores[name][seed].value for seed in self.seeds] for name in trained], float)
+        if relative and table.size:
+            table = table / np.maximum(np.abs(table).mean(1, keepdims=True), 1e-12)
+        self.spread, self.spread_freedom = _pooled(table, len(table))
+        self.residual, self.residual_freedom = _pooled(table - table.mean(0, keepdims=True), len(table) - 1)
+
+    def mean(self, name: str) -> Interval:
+        """A contender's mean over its seeds."""
+        seeds = sorted(self.scores[name])
+        values = np.array([self.scores[name][seed].value for seed in seeds], float)
+        replicates = [_replicates(self.scores[name][seed]) for seed in seeds]
+        scale = abs(values.mean()) if self.relative else 1.0
+        return self._interval(values, replicates, self.spread * scale**2, self.spread_freedom)
+
+    def difference(self, first: str, second: str) -> Interval:
+        """Mean of first - second over the seeds both have."""
+        a, b = self.scores[first], self.scores[second]
+        seeds = sorted(set(a) & set(b))
+        values = np.array([_value(a[seed]) - _value(b[seed]) for seed in seeds], float)
+        replicates = [_paired(a[seed], b[seed]) for seed in seeds]
+        scales = [float(abs(np.mean([_value(x[seed]) for seed in seeds]))) if self.relative else 1.0 for x in (a, b)]
+        pooled = self.residual * sum(scale**2 for scale in scales)
+        return self._interval(values, replicates, pooled, self.residual_freedom, bounded=False)
+
+    def _interval(
+        self, values: np.ndarray, replicates: list[np.ndarray], pooled: float, freedom: int, *, bounded: bool = True
+    ) -> Interval:
+        """The interval of a mean whose seeds vary with at least the pooled variance."""
+        rng = np.random.default_rng(0)
+        n = len(values)
+        draws = np.full(DRAWS, values.mean())
+        if n > 1:
+            own = float(values.var(ddof=1))
+            freedom = max(freedom, n - 1)
+            draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
+        draws += np.mean([rng.choice(r, DRAWS) - v for r, v in zip(replicates, values, strict=True)], axis=0)
+        low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        lowest, highest = self.bounds if bounded else (None, None)
+        value = float(values.mean())
+        low = max(min(low, value), -np.inf if lowest is None else lowest)
+        high = min(max(high, value), np.inf if highest is None else highest)
+        return Interval(value, float(low), float(high))
+
+
+def _pooled(table: np.ndarray, contenders: int) -> tuple[float, int]:
+    """Variance between seeds within the rows of ``(C, S)``, and its degrees of freedom.
+
+    `contenders` is how many rows are free: one fewer than there are once the seeds' own effects were taken out.
+    """
+    freedom = contenders * (table.shape[1] - 1)
+    if freedom < 1:
+        return 0.0, 0
+    return float(np.square(table - table.mean(1, keepdims=True)).sum() / freedom), freedom
+
+
+def _value(score: Score) -> float:
+    return 0.0 if score.value is None else score.value
+
+
+def _replicates(score: Score) -> np.ndarray:
+    return np.asarray(score.replicates or (_value(score),), float)
+
+
+def _paired(a: Score, b: Score) -> np.ndarray:
+    """Replicates of a - b: index by index where both were measured on the same parts."""
+    left, right = _replicates(a), _replicates(b)
+    if len(left) == len(right):
+        return left - right
+    return (left[:, None] - right[None, :]).ravel()

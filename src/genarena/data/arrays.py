@@ -1,0 +1,256 @@
+"""Arrays: in memory, ``.npy`` or ``.npz``; images in any common layout, or rows of numbers.
+
+Headers are read and checked before an array is allocated, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from ..errors import DataError, UsageError
+from .raw import MAX_BYTES, SPLIT_NAMES, Raw, consecutive
+
+IMAGES_KEYS = ("images", "image", "x", "data")
+LABELS_KEYS = ("labels", "label", "y", "targets", "target")
+
+_SPLIT = "|".join(SPLIT_NAMES)
+_KEY = re.compile(rf"(?:({_SPLIT})_)?(.+?)(?:_({_SPLIT}))?", re.IGNORECASE)
+_READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+@dataclass(frozen=True)
+class _Header:
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def read_npy(path: Path) -> Raw:
+    """Read one array without labels; raises `DataError` for files that are broken or hold objects."""
+    try:
+        with path.open("rb") as stream:
+            _check_header(stream, path.stat().st_size, path.name)
+        values = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"'{path}' is not a usable .npy file: {error}.") from error
+    return from_arrays({"": values}, {}, path.stem)
+
+
+def read_npz(path: Path, images_key: str | None, labels_key: str | None) -> Raw:
+    """Read images or rows, and labels where there are any, from the arrays of an ``.npz`` file.
+
+    The keys are found by name (`IMAGES_KEYS`, `LABELS_KEYS`, any case), with ``train_``, ``val_``, ``test_`` before or
+    after where the file is split, or are given: in full, or without the split.
+
+    Raises
+    ------
+    DataError
+        If the file is broken, an array holds objects or does not fit its header, or the keys cannot be told.
+    UsageError
+        If a given key is not in the file.
+    """
+    try:
+        headers = _npz_headers(path)
+        images = _find(headers, images_key, IMAGES_KEYS, "--images-key") or _only_array(headers, path)
+        labels = _find(headers, labels_key, LABELS_KEYS, "--labels-key")
+        with np.load(path, allow_pickle=False) as stored:
+            raw = from_arrays(
+                {split: stored[key] for split, key in images.items()},
+                {split: stored[key] for split, key in labels.items()},
+                path.stem,
+            )
+            names = headers.get("classes")
+            if names and names.dtype.kind == "U" and len(names.shape) == 1 and _is_whole(raw.labels):
+                raw.classes = tuple(str(name) for name in stored["classes"])
+            return raw
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error) as error:
+        raise DataError(f"'{path}' is not a usable .npz file: {error}.") from error
+
+
+def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Raw:
+    """Make raw data of arrays by split; the only key ``""`` means that there are no splits.
+
+    Raises
+    ------
+    DataError
+        For shapes, types or values that cannot be used; the message says where.
+    """
+    try:
+        arrays = {split: _check_array(np.asarray(array), name) for split, array in values.items()}
+        labels = {split: np.asarray(array) for split, array in labels.items()}
+    except ValueError as error:
+        raise DataError(f"'{name}' is no regular array: {error}") from error
+    if labels and set(labels) != set(arrays):
+        raise DataError(f"'{name}' has labels for {sorted(labels)} but examples for {sorted(arrays)}: give both alike.")
+    for split, array in arrays.items():
+        if split in labels and (labels[split].ndim == 0 or len(labels[split]) != len(array)):
+            raise DataError(f"'{name}' has labels of shape {labels[split].shape} for {len(array)} examples {split}.")
+    shapes = {array.shape[1:] for array in arrays.values()}
+    if len(shapes) > 1:
+        raise DataError(f"the splits of '{name}' hold examples of different shapes: {sorted(shapes)}.")
+    joined = next(iter(arrays.values())) if len(arrays) == 1 else np.concatenate(list(arrays.values()))
+    target, notes = _rows(joined) if joined.ndim == 2 else _images(joined)
+    return Raw(
+        name=name,
+        values=target,
+        labels=np.concatenate(list(labels.values())) if labels else None,
+        splits={} if "" in arrays else consecutive({split: len(array) for split, array in arrays.items()}),
+        notes=notes,
+    )
+
+
+def _check_array(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "buif":
+        raise DataError(f"'{name}' has elements of type {array.dtype}: arrays of numbers are needed.")
+    if array.size == 0:
+        raise DataError(f"'{name}' is empty: its shape is {array.shape}.")
+    if array.ndim not in (2, 3, 4):
+        raise DataError(
+            f"'{name}' has shape {array.shape}: give N x H x W, N x H x W x C or N x C x H x W for images, or N x D."
+        )
+    if array.dtype.kind == "f":
+        _check_finite(array)
+    return array
+
+
+def _check_finite(array: np.ndarray) -> None:
+    for start in range(0, len(array), 1024):  # in parts: a mask of everything may be too large
+        bad = np.argwhere(~np.isfinite(array[start : start + 1024]))
+        if len(bad):
+            row, *place = (int(i) for i in bad[0])
+            where = f"column {place[0]}" if len(place) == 1 else f"pixel {tuple(place)}"
+            value = array[(start + row, *place)]
+            raise DataError(f"row {start + row}, {where} is {value}: remove or fill such values first.")
+
+
+def _rows(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    limit = float(np.finfo(np.float32).max)
+    if array.dtype.kind == "f" and (array.max() > limit or array.min() < -limit):
+        raise DataError(f"values reach {np.abs(array).max():g}, more than 32-bit floats hold: rescale them.")
+    return array.astype(np.float32), []
+
+
+def _images(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    codes, notes = _codes(_channels_first(array))
+    if codes.shape[1] != 4:
+        return codes, notes
+    alpha = codes[:, 3:].astype(np.uint16)
+    blended = (codes[:, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return blended.astype(np.uint8), [*notes, "RGBA images were laid on white"]
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    """A view as ``(N, C, H, W)``, told by which axis has 1, 3 or 4 entries."""
+    if array.ndim == 3:
+        return array[:, None]
+    first, last = array.shape[1] in (1, 3, 4), array.shape[3] in (1, 3, 4)
+    if first and last:
+        raise DataError(
+            f"shape {array.shape} may be channels first or last: transpose it to N x C x H x W with H, W > 4."
+        )
+    if not first and not last:
+        raise DataError(
+            f"images of shape {array.shape[1:]} have neither 1 (grey), 3 (RGB) nor 4 (RGBA) channels, first or last."
+        )
+    return array if first else array.transpose(0, 3, 1, 2)
+
+
+def _codes(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Map pixel values to uint8 codes by the range they lie in."""
+    if array.dtype == np.uint8:
+        return array, []
+    low, high = float(array.min()), float(array.max())
+    if array.dtype.kind in "bui" and low >= 0 and high <= 255:
+        return array.astype(np.uint8), []
+    scale, shift, found = _float_range(low, high) if array.dtype.kind == "f" else (0.0, 0.0, "")
+    if not found:
+        raise DataError(
+            f"pixel values run from {low:g} to {high:g}: use uint8, or floats in [0, 1], [-1, 1] or [0, 255]."
+        )
+    codes = np.empty(array.shape, dtype=np.uint8)
+    for start in range(0, len(array), 1024):
+        part = array[start : start + 1024].astype(np.float64) * scale + shift
+        codes[start : start + 1024] = np.clip(np.rint(part), 0, 255)
+    return codes, [f"float images in {found} were mapped to codes 0 .. 255"]
+
+
+def _float_range(low: float, high: float) -> tuple[float, float, str]:
+    slack = 1e-3  # resampling and rounding overshoot a little
+    if low >= -slack and high <= 1 + slack:
+        return 255.0, 0.0, "[0, 1]"
+    if low >= -1 - slack and high <= 1 + slack:
+        return 127.5, 127.5, "[-1, 1]"
+    if low >= -slack and high <= 255 + slack:
+        return 1.0, 0.0, "[0, 255]"
+    return 0.0, 0.0, ""
+
+
+def _npz_headers(path: Path) -> dict[str, _Header]:
+    headers = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.filename.endswith(".npy"):
+                key = info.filename.removesuffix(".npy")
+                with archive.open(info) as stream:
+                    headers[key] = _check_header(stream, info.file_size, key)
+    if not headers:
+        raise DataError(f"'{path}' holds no arrays.")
+    return headers
+
+
+def _check_header(stream: IO[bytes], stored: int, key: str) -> _Header:
+    """Read an array's header and check it against the bytes that are there, before anything is allocated."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        shape, _, dtype = _READ_HEADER[version](stream)
+    except Exception as error:  # a hostile header makes its parser raise nearly anything
+        raise DataError(f"array '{key}' has no readable header: {error}. Save it again as plain numbers.") from error
+    if dtype.hasobject:
+        raise DataError(f"array '{key}' holds Python objects, which are never loaded: save it as plain numbers.")
+    size = math.prod(shape) * dtype.itemsize
+    if size > MAX_BYTES or size != stored - stream.tell():
+        raise DataError(
+            f"the header of array '{key}' promises {size:,} bytes, but {stored - stream.tell():,} are stored "
+            f"(at most {MAX_BYTES:,} are read)."
+        )
+    return _Header(shape, dtype)
+
+
+def _find(headers: dict[str, _Header], given: str | None, known: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return the keys by split ("" where there is none) of the given key, or of the first known one."""
+    if given in headers:
+        return {"": given}
+    for wanted in (given,) if given else known:
+        found: dict[str, str] = {}
+        for key in headers:
+            match = _KEY.fullmatch(key)
+            if match is None or wanted != (match[2] if given else match[2].lower()):
+                continue
+            split = SPLIT_NAMES.get((match[1] or match[3] or "").lower(), "")
+            if split in found or ("" in found) or (found and not split):
+                raise DataError(f"keys '{key}' and '{found.popitem()[1]}' both fit: name one with {option}.")
+            found[split] = key
+        if found:
+            return found
+    if given:
+        raise UsageError(f"no array is called '{given}'; there are {', '.join(headers)} ({option}).")
+    return {}
+
+
+def _only_array(headers: dict[str, _Header], path: Path) -> dict[str, str]:
+    usable = [key for key, header in headers.items() if len(header.shape) >= 2]
+    if len(usable) == 1:
+        return {"": usable[0]}
+    there = ", ".join(f"{key} {header.shape}" for key, header in headers.items())
+    raise DataError(f"cannot tell which array of '{path}' to use: name one of {there} with --images-key.")
+
+
+def _is_whole(labels: np.ndarray | None) -> bool:
+    return labels is not None and labels.dtype.kind in "iu"

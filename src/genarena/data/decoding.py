@@ -1,0 +1,253 @@
+"""Many picture files, decoded once into one array, in memory or memory-mapped in a cache.
+
+The cache lies in ``$GENARENA_CACHE`` or the platform's cache folder. Its key is a hash of the files' paths, sizes and
+stamps and of the options, so changed files are decoded anew; it may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pooch
+
+from ..errors import DataError, StorageError
+from . import pictures
+from .fields import Quarantined
+from .raw import MAX_BYTES, Progress
+
+MEMORY_LIMIT = 256 * 1024**2
+"""Decoded sets of more bytes than this are kept memory-mapped on disk."""
+
+LARGEST_SIDE = 256
+"""Without a size given, pictures are reduced to this longer side: enough to start with, and quick."""
+
+_LAYOUT = 1  # part of the cache key: raise it when what is stored, or how pictures are converted, changes
+
+
+@dataclass(frozen=True)
+class Member:
+    """A picture file: its path inside the source, what tells that it changed, and how to open it."""
+
+    path: str
+    stamp: str
+    open: Callable[[], BinaryIO]
+
+    @property
+    def sort_key(self) -> bytes:
+        return path_bytes(self.path)
+
+
+@dataclass(frozen=True)
+class PictureOptions:
+    """How pictures are read: (height, width) or None, 1 or 3 channels or None, and the share that may be bad."""
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    max_bad: float = 0.2
+    progress: Progress | None = None
+
+
+@dataclass
+class Decoded:
+    """Codes uint8 ``(N, C, H, W)`` of the usable files, in order; the others; and what was converted."""
+
+    values: np.ndarray
+    quarantined: list[Quarantined] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def path_bytes(path: str) -> bytes:
+    """A relative path as bytes, whatever the locale and even where it is not valid Unicode."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def cache_folder() -> Path:
+    """Where decoded and downloaded data are kept: ``$GENARENA_CACHE``, else the platform's cache folder."""
+    return Path(os.environ.get("GENARENA_CACHE") or pooch.os_cache("genarena"))
+
+
+def decode_all(members: Sequence[Member], options: PictureOptions) -> Decoded:
+    """Decode picture files into one array.
+
+    Without a size the most common one is used where at least half of the files have it, and otherwise a square of
+    the median shorter side; neither is larger than `LARGEST_SIDE`. Without channels the result is grey if every
+    picture is, judged by its pixels.
+
+    Raises
+    ------
+    DataError
+        If the share of unusable files exceeds ``max_bad``, or the array would exceed the cap.
+    StorageError
+        If the cache cannot be written.
+    """
+    key = _cache_key(members, options)
+    decoded = _load(key)
+    if decoded is None:
+        with warnings.catch_warnings():
+            # Pillow warns of large or slightly broken pictures; our own cap and a full decode decide instead.
+            warnings.simplefilter("ignore")
+            decoded = _decode(members, key, options)
+    _check_bad(decoded.quarantined, len(members), options.max_bad)
+    return decoded
+
+
+def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Decoded:
+    headers, bad = _each(members, pictures.read_header, "headers", options.progress)
+    _check_bad(bad, len(members), options.max_bad)
+    size, notes = (options.size, []) if options.size else _default_size([header[:2] for header in headers])
+    channels = options.channels or (1 if all(grey for _, _, grey in headers) else 3)
+    failed = {entry.path for entry in bad}
+    members = [member for member in members if member.path not in failed]
+    target, part = _allocate((len(members), channels, *size))
+    try:
+        good, colour, late, converted = _fill(target, members, options.progress)
+        grey = channels == 3 and options.channels is None and not colour
+        notes = notes + converted + (["every RGB image is grey: kept as one channel"] if grey else [])
+        if part is None:
+            return Decoded(np.ascontiguousarray(_view(target, good, grey)), bad + late, notes)
+        return _save(key, part, Decoded(target, bad + late, notes), good, grey)
+    except BaseException:  # Ctrl-C included: a part-filled file of gigabytes must not stay behind
+        if part is not None:
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _fill(
+    target: np.ndarray, members: Sequence[Member], progress: Progress | None
+) -> tuple[int, bool, list[Quarantined], list[str]]:
+    """Decode into the first rows of ``target``; return their number, whether any has colour, failures and notes."""
+    _, channels, height, width = target.shape
+    remarks: Counter[str] = Counter()
+    good, colour = 0, False
+
+    def store(stream: BinaryIO) -> None:
+        nonlocal good, colour
+        image, found = pictures.decode(stream)
+        codes = pictures.fit(image, (height, width), channels)
+        target[good] = codes
+        good += 1
+        remarks.update(found)
+        colour = colour or bool((codes != codes[:1]).any())
+
+    _, bad = _each(members, store, "images", progress)
+    return good, colour, bad, [f"{count} image(s): {remark}" for remark, count in sorted(remarks.items())]
+
+
+def _each(
+    members: Sequence[Member], use: Callable[[BinaryIO], Any], stage: str, progress: Progress | None
+) -> tuple[list[Any], list[Quarantined]]:
+    """Apply ``use`` to every opened file; return the results and the files that failed."""
+    results, bad = [], []
+    for done, member in enumerate(members, start=1):
+        try:
+            with member.open() as stream:
+                results.append(use(stream))
+        except Exception as error:  # on hostile bytes Pillow's and zipfile's decoders raise nearly anything
+            reason = str(error).split("<_io.", 1)[0].strip() or type(error).__name__
+            bad.append(Quarantined(member.path, reason))
+        if progress:
+            progress(stage, done, len(members))
+    return results, bad
+
+
+def _check_bad(bad: Sequence[Quarantined], total: int, max_bad: float) -> None:
+    if bad and (len(bad) == total or len(bad) > max_bad * total):
+        raise DataError(
+            f"{len(bad)} of {total} images cannot be used, first '{bad[0].path}': {bad[0].reason}. "
+            f"Repair or remove them, or allow a larger share with --max-bad (now {max_bad:g})."
+        )
+
+
+def _default_size(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], list[str]]:
+    counts = Counter(sizes)
+    (height, width), most = min(counts.items(), key=lambda item: (-item[1], item[0]))
+    if 2 * most < len(sizes):
+        height = width = int(np.median([min(size) for size in sizes]))
+    scale = min(1.0, LARGEST_SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    others = len(sizes) - counts[size]
+    if not others:
+        return size, []
+    return size, [f"{others} image(s) of other sizes were centre-cropped and resized to {size[0]} x {size[1]} (--size)"]
+
+
+def _allocate(shape: tuple[int, ...]) -> tuple[np.ndarray, Path | None]:
+    """An array for the codes: in memory, or as a new file in the cache where it is large."""
+    needed = math.prod(shape)
+    if needed > MAX_BYTES:
+        raise DataError(f"{shape[0]} images would take {needed / 1e9:.0f} GB once decoded: give a smaller --size.")
+    if needed <= MEMORY_LIMIT:
+        return np.empty(shape, dtype=np.uint8), None
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # A memory-mapped file on a full disk ends the process, so the room is checked first.
+        if shutil.disk_usage(folder).free < needed + MEMORY_LIMIT:
+            raise OSError("no room left")
+        handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
+        os.close(handle)
+        return np.lib.format.open_memmap(name, mode="w+", dtype=np.uint8, shape=shape), Path(name)
+    except OSError as error:
+        raise StorageError(
+            f"the cache '{folder}' cannot hold {needed / 1e9:.1f} GB ({error}): point GENARENA_CACHE elsewhere."
+        ) from error
+
+
+def _view(values: np.ndarray, good: int, grey: bool) -> np.ndarray:
+    return values[:good, :1] if grey else values[:good]
+
+
+def _cache_key(members: Sequence[Member], options: PictureOptions) -> str:
+    digest = hashlib.sha256(f"{_LAYOUT} {options.size} {options.channels} {LARGEST_SIDE}".encode())
+    for member in members:
+        digest.update(b"\0" + path_bytes(member.path) + b"\0" + member.stamp.encode())
+    return digest.hexdigest()
+
+
+def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool) -> Decoded:
+    """Put a filled array into the cache, and return it as a later run will read it."""
+    decoded.values.flush()  # type: ignore[attr-defined]
+    record = {
+        "shape": decoded.values.shape,
+        "good": good,
+        "grey": grey,
+        "quarantined": [asdict(entry) for entry in decoded.quarantined],
+        "notes": decoded.notes,
+    }
+    target = cache_folder() / f"{key}.npy"
+    side = part.with_suffix(".json")
+    side.write_text(json.dumps(record))
+    os.replace(part, target)
+    os.replace(side, target.with_suffix(".json"))  # last: a reader believes only what has a record
+    return Decoded(_view(_map(target), good, grey), decoded.quarantined, decoded.notes)
+
+
+def _map(path: Path) -> np.ndarray:
+    # Copy-on-write: torch wants a writable array, and the file must not change.
+    return np.load(path, mmap_mode="c", allow_pickle=False)
+
+
+def _load(key: str) -> Decoded | None:
+    """What the cache holds for this key, or None where that is nothing usable."""
+    path = cache_folder() / f"{key}.npy"
+    try:
+        record = json.loads(path.with_suffix(".json").read_text())
+        values = _map(path)
+        if values.shape != tuple(record["shape"]) or values.dtype != np.uint8:
+            return None
+        quarantined = [Quarantined(**entry) for entry in record["quarantined"]]
+        return Decoded(_view(values, record["good"], record["grey"]), quarantined, record["notes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

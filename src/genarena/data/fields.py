@@ -1,0 +1,241 @@
+"""What an example is: named fields, each with a spec and a role.
+
+A spec holds what a network's input, an output layer and a likelihood need to know (shape, number of levels,
+categories), and nothing of where the data came from. Models and metrics are built from specs alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+Role = Literal["target", "condition", "label", "identity", "mask"]
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """Images of one size, stored as integer codes.
+
+    Attributes
+    ----------
+    channels, height, width : int
+        1 (grey) or 3 (RGB) channels; height and width in pixels.
+    levels : int
+        The true number of grey levels: codes run from 0 to ``levels - 1`` (17 for the 8x8 digits, 2 for binary
+        images). Likelihoods in bits per dimension depend on it.
+    """
+
+    channels: int
+    height: int
+    width: int
+    levels: int = 256
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class VectorSpec:
+    """Rows of real numbers.
+
+    Attributes
+    ----------
+    dim : int
+        Number of columns.
+    mean, scale : tuple of float
+        Per column, in the data's units, of the train split; networks see ``(x - mean) / scale``.
+    names : tuple of str
+        Column names, or empty.
+    """
+
+    dim: int
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    names: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """One class out of several; values are indices into ``classes``."""
+
+    classes: tuple[str, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+
+Spec = ImageSpec | VectorSpec | LabelSpec
+_SPECS: dict[str, type] = {"image": ImageSpec, "vector": VectorSpec, "label": LabelSpec}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The specs and roles of a data set's fields, by name: all that a model may know of its data."""
+
+    specs: Mapping[str, Spec]
+    roles: Mapping[str, Role]
+
+    def _named(self, role: Role) -> str | None:
+        return next((name for name, r in self.roles.items() if r == role), None)
+
+    @property
+    def target_name(self) -> str:
+        return self._named("target") or ""
+
+    @property
+    def label_name(self) -> str | None:
+        return self._named("label")
+
+    @property
+    def target(self) -> Spec:
+        """The spec of what is to be generated."""
+        return self.specs[self.target_name]
+
+    @property
+    def label(self) -> LabelSpec | None:
+        """The label's spec, or None where the data have no labels."""
+        name = self.label_name
+        spec = self.specs[name] if name else None
+        return spec if isinstance(spec, LabelSpec) else None
+
+    def to_json(self) -> dict[str, Any]:
+        kinds = {cls: word for word, cls in _SPECS.items()}
+        return {
+            name: {"spec": kinds[type(spec)], "role": self.roles[name], **asdict(spec)}
+            for name, spec in self.specs.items()
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Schema:
+        """Rebuild a schema; raises `DataError` on a record that no genarena wrote."""
+        specs: dict[str, Spec] = {}
+        roles: dict[str, Role] = {}
+        for name, entry in record.items():
+            values = dict(entry)
+            try:
+                roles[name] = values.pop("role")
+                kind = _SPECS[values.pop("spec")]
+                specs[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+            except (KeyError, TypeError) as error:
+                raise DataError(f"field '{name}' of the stored schema cannot be read: {error}") from error
+        return cls(specs, roles)
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a data set.
+
+    ``values`` holds, along its first axis, one entry an example: uint8 codes ``(N, C, H, W)`` for images, float32
+    ``(N, D)`` in the data's own units for vectors, int64 ``(N,)`` for labels. It may be memory-mapped.
+    """
+
+    spec: Spec
+    role: Role
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A file that could not be used, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Named fields of equal length with fixed splits.
+
+    Attributes
+    ----------
+    name : str
+        For people; nothing depends on it.
+    fields : mapping of str to Field
+    splits : mapping of str to numpy.ndarray
+        ``train``, ``val`` and ``test``: sorted, disjoint int64 indices into the fields.
+    notes : tuple of str
+        What a reader should know of how the data were read (conversions, splits made).
+    quarantined : tuple of Quarantined
+    """
+
+    name: str
+    fields: Mapping[str, Field]
+    splits: Mapping[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+    quarantined: tuple[Quarantined, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def schema(self) -> Schema:
+        return Schema({n: f.spec for n, f in self.fields.items()}, {n: f.role for n, f in self.fields.items()})
+
+    def values(self, split: str) -> np.ndarray:
+        """The target's stored values of a split (a copy)."""
+        return np.asarray(self.fields[self.schema.target_name].values[self.splits[split]])
+
+    def labels(self, split: str) -> np.ndarray | None:
+        """The class indices of a split, or None without labels."""
+        name = self.schema.label_name
+        return None if name is None else np.asarray(self.fields[name].values[self.splits[split]])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over specs, values and splits: equal data have equal fingerprints wherever they lie."""
+        digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
+        for name in sorted(self.fields):
+            digest.update(np.ascontiguousarray(self.fields[name].values).data)
+        for name in sorted(self.splits):
+            digest.update(name.encode() + np.ascontiguousarray(self.splits[name]).tobytes())
+        return digest.hexdigest()
+
+    def without_class(self, index: int) -> Dataset:
+        """The same data with one class hidden from ``train`` and ``val``; ``test`` keeps it."""
+        labels = self.fields[self.schema.label_name].values if self.schema.label_name else None
+        if labels is None:
+            raise DataError(f"'{self.name}' has no labels, so no class can be left out.")
+        kept = {name: rows[labels[rows] != index] if name != "test" else rows for name, rows in self.splits.items()}
+        return replace(self, splits=kept)
+
+
+class Batch:
+    """The fields of some examples as tensors, normalised for networks, on the training device."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], schema: Schema):
+        self.tensors = dict(tensors)
+        self.schema = schema
+
+    @property
+    def x(self) -> Tensor:
+        """The target, normalised: images in [-1, 1], ``(N, C, H, W)``; vectors standardised, ``(N, D)``."""
+        return self.tensors[self.schema.target_name]
+
+    @property
+    def label(self) -> Tensor | None:
+        """int64 class indices ``(N,)``, or None."""
+        name = self.schema.label_name
+        return self.tensors.get(name) if name else None
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        return self.x.device

@@ -1,0 +1,91 @@
+"""What there is to know of a data set before training on it."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from .fields import Dataset, ImageSpec
+from .splits import content_hashes
+
+
+def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
+    """Describe a data set in plain values that JSON can hold.
+
+    Returns
+    -------
+    dict
+        ``name``, ``fingerprint``, ``fields`` (specs and roles), ``splits`` (counts), ``classes`` (counts by split, or
+        None), ``values`` (minimum and maximum as stored, constant share, levels), ``duplicates`` (examples whose exact
+        content occurred before in train, and those of one split that are in another too), ``quarantined``, ``notes``
+        and ``suggested`` settings with their reasons.
+    """
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "fields": dataset.schema.to_json(),
+        "splits": {name: len(rows) for name, rows in dataset.splits.items()},
+        "classes": _classes(dataset),
+        "values": _values(dataset),
+        "duplicates": _duplicates(dataset),
+        "quarantined": [{"path": entry.path, "reason": entry.reason} for entry in dataset.quarantined],
+        "notes": list(dataset.notes),
+        "suggested": _suggest(dataset),
+    }
+
+
+def _classes(dataset: Dataset) -> dict[str, dict[str, int]] | None:
+    spec = dataset.schema.label
+    if spec is None:
+        return None
+    counts = {
+        split: np.bincount(dataset.labels(split), minlength=len(spec.classes))  # type: ignore[arg-type]
+        for split in dataset.splits
+    }
+    return {name: {split: int(n[i]) for split, n in counts.items()} for i, name in enumerate(spec.classes)}
+
+
+def _values(dataset: Dataset) -> dict[str, Any]:
+    """Range of the train split, and the share of its pixels or columns that never change."""
+    stored, rows, spec = _target(dataset), dataset.splits["train"], dataset.schema.target
+    low = high = stored[rows[0]]
+    for part in np.array_split(rows, -(-len(rows) // 4096)):  # in parts: the whole may not fit into memory
+        values = stored[part]
+        low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+    return {
+        "minimum": float(low.min()),
+        "maximum": float(high.max()),
+        "constant_share": float((low == high).mean()),
+        "levels": spec.levels if isinstance(spec, ImageSpec) else None,
+    }
+
+
+def _duplicates(dataset: Dataset) -> dict[str, int]:
+    every = content_hashes(_target(dataset))
+    hashes = {split: every[rows] for split, rows in dataset.splits.items()}
+    found = {"within train": len(hashes["train"]) - len(np.unique(hashes["train"]))}
+    for first, second in combinations(hashes, 2):
+        found[f"{second} also in {first}"] = int(np.isin(hashes[second], hashes[first]).sum())
+    return found
+
+
+def _target(dataset: Dataset) -> np.ndarray:
+    return dataset.fields[dataset.schema.target_name].values
+
+
+def _suggest(dataset: Dataset) -> dict[str, Any]:
+    """Settings to start from, each a plain value, and why."""
+    spec, count = dataset.schema.target, len(dataset.splits["train"])
+    image = isinstance(spec, ImageSpec)
+    # A power of two that gives an epoch about a dozen steps or more, and at most 128, where a CPU core is saturated.
+    batch = int(min(128, 2 ** np.floor(np.log2(max(1, count / 12)))))
+    # Fewer passes the more data there are: small sets need many, and no first run should take an afternoon.
+    images = int(np.clip(50 * count, 20_000, 200_000))
+    why = [
+        "convolutions for images" if image else "a multilayer perceptron for rows of numbers",
+        f"batch {batch}: at least a dozen steps an epoch",
+        f"{images // 1000}k images are {images / count:.1f} epochs",
+    ]
+    return {"net": "conv" if image else "mlp", "batch_size": batch, "budget": f"{images // 1000}k images", "why": why}

@@ -1,0 +1,87 @@
+"""Labels of any sensible form, as indices into class names."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import DataError
+
+
+def encode_labels(
+    labels: np.ndarray, count: int, classes: tuple[str, ...] = ()
+) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Map labels to class indices.
+
+    Strings become classes sorted by their bytes. Integers 0 .. K-1 keep their values, and other integers are numbered
+    in order (a note says so); negative ones are errors, since they are nearly always a marker of missing labels.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        One label an example, ``(N,)`` or ``(N, 1)``.
+    count : int
+        The number of examples.
+    classes : tuple of str
+        Names of the integer labels, or empty.
+
+    Returns
+    -------
+    indices : numpy.ndarray
+        int64 ``(N,)``.
+    classes : tuple of str
+    notes : list of str
+
+    Raises
+    ------
+    DataError
+        For labels of another length, of another type, negative, or beyond the class names; the row is named.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(f"labels have shape {labels.shape}: one class index or name an example is needed, shape (N,).")
+    if len(labels) != count:
+        raise DataError(f"{len(labels)} labels for {count} examples: give one label an example.")
+    if labels.dtype.kind in "US":
+        return _encode_strings(labels)
+    if labels.dtype.kind not in "biu":
+        bad = _first_not_whole(labels)
+        raise DataError(f"labels are of type {labels.dtype}{bad}: give integers 0 .. K-1 or strings.")
+    return _encode_integers(labels, classes)
+
+
+def _first_not_whole(labels: np.ndarray) -> str:
+    if labels.dtype.kind != "f":
+        return ""
+    rows = np.flatnonzero(labels != np.floor(labels))  # NaN differs from itself
+    return f" (row {rows[0]} is {labels[rows[0]]})" if len(rows) else ""
+
+
+def _encode_strings(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    found, inverse = np.unique(labels, return_inverse=True)
+    names = [str(name) for name in found]
+    by_bytes = sorted(range(len(names)), key=lambda i: names[i].encode("utf-8", "surrogateescape"))
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[by_bytes] = np.arange(len(names))
+    return rank[inverse], tuple(names[i] for i in by_bytes), []
+
+
+def _encode_integers(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    rows = np.flatnonzero(labels < 0)
+    if len(rows):
+        raise DataError(f"label {labels[rows[0]]} in row {rows[0]} is negative: labels are class indices from 0 up.")
+    if classes:
+        rows = np.flatnonzero(labels >= len(classes))
+        if len(rows):
+            raise DataError(
+                f"label {labels[rows[0]]} in row {rows[0]} is out of range: there are {len(classes)} class names."
+            )
+        return labels.astype(np.int64), classes, []
+    found, inverse = np.unique(labels, return_inverse=True)
+    notes = []
+    if found[-1] != len(found) - 1:
+        notes.append(f"labels {found[0]} .. {found[-1]} with gaps were numbered 0 .. {len(found) - 1}")
+    return inverse.astype(np.int64), tuple(str(value) for value in found.astype(np.int64)), notes

@@ -1,0 +1,103 @@
+"""Batches that are a pure function of (seed, index), whatever was drawn before and by however many processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from .fields import Batch, Dataset, LabelSpec, Spec
+
+
+class Loader:
+    """Batches of a split by index, for as long as a training lasts.
+
+    The epochs' permutations follow one another without end; batch ``i`` holds the positions from ``i * batch_size``
+    to ``(i + 1) * batch_size``. Nothing is dropped or repeated where an epoch ends inside a batch, and a resumed run
+    needs nothing but the index.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    split : str
+    batch_size : int
+        Examples over all processes together.
+    seed : int
+        Non-negative; with the epoch it decides the order.
+    device : str or torch.device
+        Where the batches go; stored codes are sent there and normalised there.
+    normalise : callable
+        ``(stored values, spec) -> tensor`` for every field but labels, which stay int64.
+    rank, world : int
+        This process and the number of processes: each gets its contiguous slice of the global batch.
+
+    Raises
+    ------
+    UsageError
+        If a batch is larger than the split, or not divisible among the processes.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str = "train",
+        *,
+        batch_size: int,
+        seed: int,
+        device: str | torch.device = "cpu",
+        normalise: Callable[[Tensor, Spec], Tensor],
+        rank: int = 0,
+        world: int = 1,
+    ):
+        self.rows = dataset.splits[split]
+        if not 1 <= batch_size <= len(self.rows):
+            raise UsageError(
+                f"batch size {batch_size} does not fit the {len(self.rows)} examples of '{dataset.name}' ({split}): "
+                f"give 1 to {len(self.rows)}."
+            )
+        if batch_size % world:
+            raise UsageError(f"batch size {batch_size} cannot be shared equally by {world} processes.")
+        self.schema = dataset.schema
+        self.batch_size, self.seed, self.device, self.normalise = batch_size, seed, torch.device(device), normalise
+        self.rank, self.world = rank, world
+        # Whole fields, indexed by global row, so that a memory-mapped one is never copied.
+        self._stored = {name: _as_tensor(field.values) for name, field in dataset.fields.items()}
+        self._orders: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        """The number of examples in the split: one epoch."""
+        return len(self.rows)
+
+    def batch(self, index: int) -> Batch:
+        """Return this process's part of the global batch ``index``, counted from 0 over the whole training."""
+        share = self.batch_size // self.world
+        start = index * self.batch_size + self.rank * share
+        rows = self._positions(start, start + share)
+        return Batch({name: self._gather(name, rows) for name in self._stored}, self.schema)
+
+    def _gather(self, name: str, rows: Tensor) -> Tensor:
+        values = self._stored[name].index_select(0, rows).to(self.device, non_blocking=True)
+        spec = self.schema.specs[name]
+        return values if isinstance(spec, LabelSpec) else self.normalise(values, spec)
+
+    def _positions(self, start: int, stop: int) -> Tensor:
+        """The rows at positions ``start`` to ``stop`` of the endless order; they span two epochs at most."""
+        epoch, offset = divmod(start, len(self))
+        end = offset + stop - start
+        rows = self._order(epoch)[offset:end]
+        return rows if end <= len(self) else torch.cat([rows, self._order(epoch + 1)[: end - len(self)]])
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            self._orders = {e: order for e, order in self._orders.items() if abs(e - epoch) == 1}
+            generator = np.random.Generator(np.random.Philox(key=np.array([self.seed, epoch], dtype=np.uint64)))
+            self._orders[epoch] = torch.from_numpy(self.rows[generator.permutation(len(self))])
+        return self._orders[epoch]
+
+
+def _as_tensor(values: np.ndarray) -> Tensor:
+    # torch warns about read-only memory; only such arrays are copied.
+    return torch.from_numpy(np.require(values, requirements="W"))

@@ -1,0 +1,68 @@
+"""What every source hands over before specs and splits are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .fields import Field, Quarantined
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(stage, done, total)``."""
+
+MAX_BYTES = 20 * 10**9
+"""No source is read into more memory (or memory-mapped disk) than this."""
+
+SPLIT_NAMES = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "t10k": "test",
+}
+"""Every spelling of a split that sources honour, lower case."""
+
+
+@dataclass
+class Raw:
+    """A source's examples as read.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    values : numpy.ndarray
+        Images as uint8 ``(N, C, H, W)``, or rows of float32 ``(N, D)``.
+    labels : numpy.ndarray or None
+        ``(N,)`` of integers or strings, not checked yet.
+    classes : tuple of str
+        Names of the integer labels where the source gives them.
+    splits : dict of str to numpy.ndarray
+        The row indices of the splits that the source fixes itself.
+    conditions : dict of str to Field
+        Further fields, such as the true factors of generated images.
+    levels : int or None
+        The number of grey levels where it is known; None to infer it.
+    """
+
+    name: str
+    values: np.ndarray
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    splits: dict[str, np.ndarray] = field(default_factory=dict)
+    conditions: dict[str, Field] = field(default_factory=dict)
+    levels: int | None = None
+    notes: list[str] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+
+def consecutive(counts: dict[str, int]) -> dict[str, np.ndarray]:
+    """Return the row indices of splits that lie one after the other, with the given numbers of rows."""
+    splits, start = {}, 0
+    for name, count in counts.items():
+        splits[name] = np.arange(start, start + count)
+        start += count
+    return splits

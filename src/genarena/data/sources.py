@@ -1,0 +1,198 @@
+"""`open_dataset`: any source as a `Dataset` with specs, labels and fixed splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from ..errors import DataError, UsageError, did_you_mean
+from .arrays import from_arrays, read_npy, read_npz
+from .builtin import BUILTIN
+from .decoding import PictureOptions
+from .fields import Dataset, Field, ImageSpec, LabelSpec, Spec, VectorSpec
+from .folder import read_folder, read_zip
+from .idx import find_idx, read_idx
+from .labels import encode_labels
+from .pictures import refit
+from .public import PUBLIC, read_public
+from .raw import Progress, Raw
+from .splits import make_splits
+
+SMALLEST_SIDE = 8
+"""Pixels; smaller images are refused, since no convolutional network here fits them."""
+
+
+def open_dataset(
+    source: Any,
+    *,
+    size: tuple[int, int] | int | None = None,
+    channels: int | None = None,
+    data_dir: str | Path | None = None,
+    max_bad: float = 0.2,
+    images_key: str | None = None,
+    labels_key: str | None = None,
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open data of any supported kind.
+
+    Parameters
+    ----------
+    source : str, Path, numpy.ndarray, (numpy.ndarray, labels) or Dataset
+        A built-in or public name; a folder of images or idx files; a ``.zip``, ``.npz`` or ``.npy`` file; an array of
+        images or of rows, with labels or without; or a data set, which is returned as it is. A name goes before a
+        path of the same name: write ``./name``, or give a Path, for the path.
+    size : (int, int) or int, optional
+        (height, width) in pixels, or both in one, to which images are cropped and resized.
+    channels : int, optional
+        1 (grey) or 3 (RGB); by default as the images are.
+    data_dir : str or Path, optional
+        Where to look for public sets first, before ``$GENARENA_DATA``.
+    max_bad : float
+        The share of image files, 0 to 1, that may be unusable; they are left out and listed.
+    images_key, labels_key : str, optional
+        The names of the arrays in an ``.npz`` file.
+    progress : callable, optional
+        Called as ``progress(stage, done, total)`` while files are decoded.
+
+    Returns
+    -------
+    Dataset
+        Its target is called ``image`` or ``vector``, its label ``label``. Image codes use the true number of grey
+        levels (see `infer_levels`), and a ``VectorSpec`` has the mean and scale of the train split.
+
+    Raises
+    ------
+    UsageError
+        For an option that is wrong or does not apply.
+    DataError
+        For data that cannot be used.
+    StorageError
+        If the cache for large image sets cannot be written.
+    """
+    if isinstance(source, Dataset):
+        return source
+    options = PictureOptions(_check_size(size), channels, max_bad, progress)
+    if channels not in (None, 1, 3):
+        raise UsageError(f"channels is {channels}: give 1 (grey) or 3 (RGB).")
+    if not 0 <= max_bad <= 1:
+        raise UsageError(f"max-bad is {max_bad}: give a share from 0 to 1.")
+    if (images_key or labels_key) and not str(source).lower().endswith(".npz"):
+        raise UsageError("--images-key and --labels-key name arrays of an .npz file, which the data are not.")
+    raw = _read(source, options, data_dir, images_key, labels_key)
+    return _assemble(raw, options)
+
+
+def infer_levels(values: np.ndarray) -> tuple[int, int]:
+    """Return (levels, step): how many grey levels codes truly have, and the step between them.
+
+    If all codes are multiples of a step that divides 255, there are ``255 / step + 1`` levels (2 for black and white,
+    16 for four bits), and codes are to be divided by the step. Codes that are all 0 or 1 are binary. Everything else
+    has 256 levels. Likelihoods in bits per dimension are only right for the true number.
+    """
+    step, high = 0, 0
+    for start in range(0, len(values), 256):
+        found = np.unique(values[start : start + 256])
+        step, high = int(np.gcd.reduce(found, initial=step)), max(high, int(found[-1]))
+        if step == 1 and high > 1:
+            return 256, 1
+    if high == 1:
+        return 2, 1
+    return (255 // step + 1, step) if step and 255 % step == 0 else (256, 1)
+
+
+def _check_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    if min(height, width) < SMALLEST_SIDE or max(height, width) > 4096:
+        raise UsageError(f"size {height} x {width} is out of range: give {SMALLEST_SIDE} to 4096 pixels a side.")
+    return height, width
+
+
+def _read(
+    source: Any, options: PictureOptions, data_dir: str | Path | None, images_key: str | None, labels_key: str | None
+) -> Raw:
+    if isinstance(source, np.ndarray):
+        return from_arrays({"": source}, {}, "array")
+    if isinstance(source, tuple) and len(source) == 2:
+        return from_arrays({"": source[0]}, {"": source[1]}, "array")
+    if not isinstance(source, str | Path):
+        raise UsageError(f"data of type {type(source).__name__} are not known: give a name, a path or a NumPy array.")
+    if isinstance(source, str) and source in BUILTIN:
+        return BUILTIN[source]()
+    if isinstance(source, str) and source in PUBLIC:
+        return read_public(source, Path(data_dir) if data_dir else None)
+    return _read_path(Path(source).expanduser(), options, images_key, labels_key)
+
+
+def _read_path(path: Path, options: PictureOptions, images_key: str | None, labels_key: str | None) -> Raw:
+    try:
+        if path.is_dir():
+            return read_idx(path) if find_idx(path) else read_folder(path, options)
+        if not path.exists():
+            known = [*BUILTIN, *PUBLIC]
+            raise DataError(f"'{path}' does not exist, as a path or as a name.{did_you_mean(str(path), known)}")
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error}.") from error
+    kind = path.suffix.lower()
+    if kind == ".npz":
+        return read_npz(path, images_key, labels_key)
+    if kind == ".npy":
+        return read_npy(path)
+    if kind == ".zip":
+        return read_zip(path, options)
+    raise DataError(f"'{path}' is a file of no known kind: give a folder, or a .zip, .npz or .npy file.")
+
+
+def _assemble(raw: Raw, options: PictureOptions) -> Dataset:
+    name = "image" if raw.values.ndim == 4 else "vector"
+    if name == "vector" and (options.size or options.channels):
+        raise UsageError(f"'{raw.name}' holds rows of numbers, not images: size and channels do not apply.")
+    values, levels, notes = _codes(raw, options) if name == "image" else (raw.values, 0, [])
+    splits, made = make_splits(values, raw.splits)
+    if name == "image":
+        channels, height, width = values.shape[1:]
+        spec: Spec = ImageSpec(channels, height, width, levels)
+    else:
+        spec = _vector_spec(values[splits["train"]])
+    fields = {name: Field(spec, "target", values), **raw.conditions}
+    if raw.labels is not None:
+        labels, classes, found = encode_labels(raw.labels, len(values), raw.classes)
+        notes += found
+        if len(classes) > 1:
+            fields["label"] = Field(LabelSpec(classes), "label", labels)
+        else:
+            notes.append(f"all examples have the one label '{classes[0]}': treated as unlabelled")
+    return Dataset(raw.name, fields, splits, (*raw.notes, *notes, *made), tuple(raw.quarantined))
+
+
+def _codes(raw: Raw, options: PictureOptions) -> tuple[np.ndarray, int, list[str]]:
+    """The images as codes of the wanted shape, their number of levels, and notes."""
+    values, levels, notes = raw.values, raw.levels, []
+    shape = (options.channels or values.shape[1], *(options.size or values.shape[2:]))
+    if shape != values.shape[1:]:
+        if levels and levels < 256:
+            values = np.rint(values * (255 / (levels - 1))).astype(np.uint8)
+        values, levels = refit(values, shape[1:], shape[0]), None
+        notes.append(f"images of shape {raw.values.shape[1:]} were converted to {shape}")
+    if min(shape[1:]) < SMALLEST_SIDE:
+        raise DataError(
+            f"images of {shape[1]} x {shape[2]} pixels are too small: at least {SMALLEST_SIDE} a side, see --size."
+        )
+    if levels is None:
+        levels, step = infer_levels(values)
+        if step > 1:
+            values = values // np.uint8(step)
+        if levels < 256:
+            notes.append(f"pixels take {levels} levels: stored as codes 0 .. {levels - 1}")
+    # A cached array stays on disk even where it is a view of one channel.
+    return values if isinstance(values, np.memmap) else np.ascontiguousarray(values), levels, notes
+
+
+def _vector_spec(train: np.ndarray) -> VectorSpec:
+    """Mean and scale of the columns; the scale of constant ones is 1."""
+    scaler = StandardScaler().fit(train.astype(np.float64))
+    return VectorSpec(train.shape[1], tuple(scaler.mean_.tolist()), tuple(scaler.scale_.tolist()))

@@ -1,0 +1,64 @@
+"""A data set as a folder of plain arrays: how the runs of a comparison share what was decoded once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import RunError
+from .fields import Dataset, Field, Quarantined, Schema
+
+_LARGEST_JSON = 64 * 2**20  # bytes
+_SPLITS = ("train", "val", "test")
+
+
+def save_dataset(dataset: Dataset, folder: Path) -> None:
+    """Write fields and splits as ``.npy`` and everything else as ``dataset.json``, which is written last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, field in dataset.fields.items():
+        np.save(folder / f"field-{name}.npy", field.values, allow_pickle=False)
+    for name, rows in dataset.splits.items():
+        np.save(folder / f"split-{name}.npy", rows, allow_pickle=False)
+    record = {
+        "name": dataset.name,
+        "schema": dataset.schema.to_json(),
+        "notes": dataset.notes,
+        "quarantined": [asdict(q) for q in dataset.quarantined],
+        "fingerprint": dataset.fingerprint,
+    }
+    (folder / "dataset.json").write_text(json.dumps(record, indent=1))
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Read what `save_dataset` wrote; large fields are memory-mapped.
+
+    Raises
+    ------
+    RunError
+        Where the folder is incomplete or its content has changed.
+    """
+    try:
+        path = folder / "dataset.json"
+        if path.stat().st_size > _LARGEST_JSON:
+            raise RunError(f"'{path}' is too large to be a stored data set.")
+        record = json.loads(path.read_text())
+        schema = Schema.from_json(record["schema"])
+        if not all(name.isidentifier() for name in schema.specs):
+            raise RunError(f"'{path}' names fields that genarena does not write.")
+        fields = {
+            name: Field(
+                spec, schema.roles[name], np.load(folder / f"field-{name}.npy", mmap_mode="c", allow_pickle=False)
+            )
+            for name, spec in schema.specs.items()
+        }
+        splits = {name: np.load(folder / f"split-{name}.npy", allow_pickle=False) for name in _SPLITS}
+        quarantined = tuple(Quarantined(**entry) for entry in record["quarantined"])
+        dataset = Dataset(record["name"], fields, splits, tuple(record["notes"]), quarantined)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"'{folder}' is not a complete stored data set ({error}).") from None
+    if dataset.fingerprint != record["fingerprint"]:
+        raise RunError(f"'{folder}' was changed since it was written: its fingerprint differs.")
+    return dataset

@@ -1,0 +1,79 @@
+"""Errors a user can act on, and the exit code each ends in.
+
+A message says what was wrong, where, and what to do next, in one or two lines; the command line prints it without a
+traceback. Anything that is not a `GenarenaError` is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_CODES = {
+    0: "done",
+    1: "unexpected error (a bug: please report it)",
+    2: "wrong arguments or configuration",
+    3: "the data cannot be used",
+    4: "the run folder is in use, or belongs to something else",
+    5: "training failed (diverged; see the diagnosis)",
+    6: "the comparison finished, but some runs failed",
+    7: "the model cannot do this (see `genarena models`)",
+    74: "the disk refused to read or write",
+    130: "interrupted by Ctrl-C; the state was saved",
+    143: "terminated; the state was saved",
+}
+
+
+class GenarenaError(Exception):
+    """Base of every error whose cause is not a bug."""
+
+    exit_code = 1
+
+
+class UsageError(GenarenaError):
+    """A wrong argument, option or configuration value."""
+
+    exit_code = 2
+
+
+class DataError(GenarenaError):
+    """Data that cannot be used as they are."""
+
+    exit_code = 3
+
+
+class RunError(GenarenaError):
+    """A run folder that is locked, corrupt, foreign or of another configuration."""
+
+    exit_code = 4
+
+
+class TrainingError(GenarenaError):
+    """Training that could not be saved by skipping steps or rolling back."""
+
+    exit_code = 5
+
+
+class IncompleteError(GenarenaError):
+    """A comparison in which some runs failed."""
+
+    exit_code = 6
+
+
+class CapabilityError(GenarenaError):
+    """A model asked for what it cannot do; the message is the reason."""
+
+    exit_code = 7
+
+
+class StorageError(GenarenaError):
+    """A disk that is full, read-only or failing."""
+
+    exit_code = 74
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known word, or the list of known words."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(names)}."

@@ -1,0 +1,119 @@
+"""scikit-learn estimators: codes and anomaly scores in pipelines and grid searches."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from .data import Dataset, Field, VectorSpec
+from .fit import fit, plan
+from .fitted import FittedModel
+
+
+class _Estimator(BaseEstimator):
+    """A model trained on rows of numbers.
+
+    Parameters
+    ----------
+    model : str
+        Name of a model that can do what the estimator asks of it.
+    latent_dim : int or None
+        Numbers of the code.
+    budget : str
+    random_state : int
+    """
+
+    def __init__(
+        self, model: str = "vae", latent_dim: int | None = None, budget: str = "50 epochs", random_state: int = 0
+    ):
+        self.model = model
+        self.latent_dim = latent_dim
+        self.budget = budget
+        self.random_state = random_state
+
+    def _fit(self, X: Any) -> np.ndarray:
+        rows = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
+        scale = rows.std(0, dtype=np.float64)
+        spec = VectorSpec(
+            rows.shape[1],
+            tuple(rows.mean(0, dtype=np.float64).tolist()),
+            tuple(np.where(scale > 0, scale, 1.0).tolist()),
+        )
+        everything = np.arange(len(rows))
+        splits = {"train": everything, "val": everything[:0], "test": everything[:0]}
+        dataset = Dataset("X", {"vector": Field(spec, "target", rows)}, splits)
+        settings: dict[str, Any] = {"latent_dim": self.latent_dim} if self.latent_dim else {}
+        if self.model != "pca":
+            settings["batch_size"] = min(64, len(rows))
+        decided = plan(self.model, dataset, budget=self.budget, seed=self.random_state, settings=settings, device="cpu")
+        with tempfile.TemporaryDirectory() as folder:
+            self.fitted_: FittedModel = fit(decided, folder, threads=1)
+        return rows
+
+    def _rows(self, X: Any) -> np.ndarray:
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=np.float32, reset=False)
+
+
+class Encoder(TransformerMixin, _Estimator):
+    """Codes of rows: ``transform`` gives the posterior mean, ``inverse_transform`` decodes."""
+
+    def fit(self, X: Any, y: Any = None) -> Encoder:
+        """Train on rows ``(N, D)``."""
+        self._fit(X)
+        self.fitted_.require("encode")
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes ``(N, L)``."""
+        return self.fitted_.encode(self._rows(X))
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Rows ``(N, D)`` of codes ``(N, L)``."""
+        check_is_fitted(self)
+        return self.fitted_.decode(np.asarray(Z, np.float32))
+
+
+class Detector(OutlierMixin, _Estimator):
+    """Anomaly scores of rows.
+
+    Parameters
+    ----------
+    model, latent_dim, budget, random_state
+        As for `Encoder`.
+    contamination : float
+        Share of the training rows that ``predict`` calls outliers.
+    """
+
+    def __init__(
+        self,
+        model: str = "vae",
+        latent_dim: int | None = None,
+        budget: str = "50 epochs",
+        random_state: int = 0,
+        contamination: float = 0.1,
+    ):
+        super().__init__(model, latent_dim, budget, random_state)
+        self.contamination = contamination
+
+    def fit(self, X: Any, y: Any = None) -> Detector:
+        """Train on rows ``(N, D)`` that are mostly normal."""
+        rows = self._fit(X)
+        self.offset_ = float(np.quantile(-self.fitted_.anomaly_score(rows), self.contamination))
+        return self
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Minus the anomaly score ``(N,)``: lower is stranger, as scikit-learn has it."""
+        return -self.fitted_.anomaly_score(self._rows(X))
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """`score_samples` less the threshold: negative for outliers."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """1 for inliers, -1 for outliers."""
+        return np.where(self.decision_function(X) >= 0, 1, -1)

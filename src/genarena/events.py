@@ -1,0 +1,148 @@
+"""What happens during a run, as typed records, and where they go.
+
+`events.jsonl` is append-only with one record a line; it is the source of learning curves. A torn last line is ignored,
+and records past the checkpoint a run resumes from are dropped, so that a resumed run tells one story.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened.
+
+    Attributes
+    ----------
+    kind : str
+        ``start``, ``log``, ``monitor``, ``checkpoint``, ``warning``, ``resume``, ``end``.
+    round, images : int
+        Rounds played and images drawn so far.
+    seconds, cpu_seconds : float
+        Training time so far.
+    numbers : mapping of str to float
+        Losses, terms, metrics. Values that are not finite are written as null.
+    text : str
+    """
+
+    kind: str
+    round: int
+    images: int
+    seconds: float
+    cpu_seconds: float
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+
+    def to_json(self) -> str:
+        record = asdict(self)
+        record["numbers"] = {k: v if math.isfinite(v) else None for k, v in self.numbers.items()}
+        return json.dumps({k: v for k, v in record.items() if v not in ("", {})}, allow_nan=False)
+
+
+class Sink(Protocol):
+    """Somewhere events go."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The records of an events file; a torn or damaged line is skipped."""
+    records = []
+    if path.is_file():
+        for line in path.read_bytes().splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                records.append(record)
+    return records
+
+
+class JsonLines:
+    """Appends to ``events.jsonl``, first dropping what lies past the resumed round."""
+
+    def __init__(self, path: Path, resumed_round: int):
+        kept = [r for r in read_events(path) if r.get("round", 0) <= resumed_round and resumed_round > 0]
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        partial = path.with_name(".events.partial")
+        partial.write_text(text)
+        partial.replace(path)
+        self._file = path.open("a")
+
+    def emit(self, event: Event) -> None:
+        self._file.write(event.to_json() + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class JsonConsole:
+    """One JSON record a line on standard output (``--json``)."""
+
+    def emit(self, event: Event) -> None:
+        print(event.to_json(), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class Live:
+    """One live line a run; plain lines where the output is not a terminal.
+
+    Parameters
+    ----------
+    title : str
+    total : int or None
+        Images of the budget, or None for a budget in seconds.
+    seconds : float or None
+        Seconds of the budget.
+    """
+
+    def __init__(self, title: str, total: int | None, seconds: float | None):
+        self.console = Console(stderr=True)
+        self.total, self.seconds, self.title = total, seconds, title
+        self._progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task(escape(title), total=total or seconds or 1, status="")
+        self._progress.start()
+        self._last_plain = -math.inf
+
+    def emit(self, event: Event) -> None:
+        if event.kind in ("warning", "resume", "start"):
+            self.console.print(f"[bold]{escape(self.title)}[/]: {escape(event.text)}", highlight=False)
+        if event.kind not in ("log", "end"):
+            return
+        speed = event.images / event.seconds if event.seconds else 0.0
+        losses = "  ".join(f"{k} {v:.3g}" for k, v in event.numbers.items() if k.startswith("loss/"))
+        status = f"{speed:,.0f} img/s  {losses.replace('loss/', '')}"
+        done = event.images if self.total else event.seconds
+        self._progress.update(self._task, completed=done, status=escape(status))
+        if not self.console.is_terminal and (event.kind == "end" or time.monotonic() - self._last_plain > 20):
+            self._last_plain = time.monotonic()
+            share = done / (self.total or self.seconds or 1)
+            self.console.print(f"{self.title}: {share:.0%}  {status}", markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,97 @@
+"""Hand a model to other programs: torch.export and ONNX, with a free batch size."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .errors import UsageError
+from .fitted import FittedModel
+from .game import Model
+
+FORMATS = ("torch", "onnx")
+
+
+class _Part(nn.Module):
+    """One method of a model as a network."""
+
+    def __init__(self, model: Model, method: str):
+        super().__init__()
+        self.model = model
+        self.method = method
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return getattr(self.model, self.method)(inputs)
+
+
+def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS) -> list[Path]:
+    """Write ``decode`` (latents to normalised data) and, where there is one, ``encode`` (normalised data to latents).
+
+    Images are normalised to [-1, 1], rows to zero mean and unit variance by column; ``config.json`` in the run folder
+    has the numbers.
+
+    Parameters
+    ----------
+    fitted : FittedModel
+    folder : Path
+    formats : tuple of str
+        Of "torch" (``.pt2``) and "onnx" (needs the extra ``onnx``).
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    UsageError
+        For an unknown format, or ONNX without its packages.
+    """
+    unknown = set(formats) - set(FORMATS)
+    if unknown:
+        raise UsageError(f"format '{unknown.pop()}' is unknown: {', '.join(FORMATS)}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    latent_dim = int(getattr(fitted.model, "latent_dim", 0)) or fitted.encode(_example(fitted)).shape[1]
+    parts = {"decode": torch.zeros(2, latent_dim)}
+    if fitted.capabilities()["encode"] is None:
+        parts["encode"] = torch.zeros(2, *fitted.spec.shape)
+    written = []
+    for method, example in parts.items():
+        network = _Part(fitted.model.cpu(), method).eval()
+        batch = {0: torch.export.Dim("batch", min=1)}
+        program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
+        if "torch" in formats:
+            torch.export.save(program, folder / f"{method}.pt2")
+            written.append(folder / f"{method}.pt2")
+        if "onnx" in formats:
+            written.append(_onnx(network, example, batch, folder / f"{method}.onnx"))
+    return written
+
+
+def _example(fitted: FittedModel):
+    import numpy as np
+
+    dtype = np.uint8 if fitted.kind.NAME == "images" else np.float32
+    return np.zeros((1, *fitted.spec.shape), dtype)
+
+
+def _onnx(network: nn.Module, example: Tensor, batch: dict, path: Path) -> Path:
+    try:
+        import onnxscript  # noqa: F401
+    except (ImportError, RuntimeError):
+        raise UsageError("ONNX export needs two more packages: pip install 'genarena[onnx]'.") from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(batch,),
+            input_names=["input"],
+            output_names=["output"],
+            verbose=False,
+        )
+    program.save(path)  # type: ignore[union-attr]
+    return path

@@ -1,0 +1,362 @@
+"""From a model, data and a budget to a finished run folder: what `genarena train` and every cell of a comparison do."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import __version__, distributed
+from .budget import Budget
+from .checkpoint import FORMAT, RunFolder, read_json, sha256_of, write_atomic, write_json, write_tensors
+from .data import Dataset, Loader
+from .errors import RunError, UsageError
+from .events import JsonConsole, JsonLines, Live, Sink
+from .fitted import CALIBRATION, FittedModel, build, load_model
+from .game import Game, Model
+from .kinds import kind_of
+from .models import MODELS, find_model
+from .trainer import Progress, Trainer, images_per_second, peak_memory_mb
+
+LOOKS = 10  # pictures and monitor readings over the first budget of a run
+MOST_CALIBRATION = 5000  # held-out examples whose anomaly scores are kept
+
+Monitor = Callable[[FittedModel, int], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run that is fully decided but not started: what ``--dry-run`` prints and ``config.json`` records."""
+
+    model_class: type[Model]
+    config: Any
+    dataset: Dataset
+    budget: Budget
+    seed: int
+    device: torch.device
+    record: dict[str, Any]
+
+
+def plan(
+    model: str | type[Model],
+    dataset: Dataset,
+    *,
+    budget: str | Budget | None = None,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> Plan:
+    """Decide everything about a run.
+
+    Raises
+    ------
+    UsageError
+        For an unknown model, a wrong setting, a negative seed or a device this machine lacks.
+    """
+    model_class = find_model(model) if isinstance(model, str) else model
+    if not 0 <= seed < 2**63:
+        raise UsageError(f"seed={seed}: give a number from 0 to 2^63 - 1.")
+    config = model_class.Config.parse(settings or {})
+    chosen = choose_device(device)
+    decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
+    record = {
+        "format": FORMAT,
+        "genarena": __version__,
+        "model": model_name(model_class),
+        "code": _code_of(model_class),
+        "config": config.model_dump(mode="json"),
+        "schema": dataset.schema.to_json(),
+        "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+        "seed": seed,
+        "device": chosen.type,
+        "budget": str(decided),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+    as_stored = json.loads(json.dumps(record))  # tuples are lists on disk, and a resumed run compares the two
+    return Plan(model_class, config, dataset, decided, seed, chosen, as_stored)
+
+
+def model_name(model_class: type[Model]) -> str:
+    """The name in the table, or the class name of a user's own model."""
+    return next((name for name, known in MODELS.items() if known is model_class), model_class.__name__)
+
+
+def _code_of(model_class: type[Model]) -> str | None:
+    """The source file of a user's own class; None for ours."""
+    if model_class in MODELS.values():
+        return None
+    import inspect
+
+    try:
+        return Path(inspect.getsourcefile(model_class) or "").read_text()
+    except (OSError, TypeError):
+        return ""
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is cuda, else mps, else cpu."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"device '{name}' is unknown: auto, cpu, cuda or mps.")
+    if name.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise UsageError("this machine or this torch has no CUDA: leave --device out, or see the README for CUDA.")
+        return torch.device("cuda", distributed.local_rank())
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("this machine has no Apple GPU: leave --device out.")
+    return torch.device(name)
+
+
+def fit(
+    plan: Plan,
+    folder: str | Path,
+    *,
+    threads: int | None = None,
+    monitor: Monitor | None = None,
+    show: str = "quiet",
+    checkpoint_seconds: float = 30.0,
+) -> FittedModel:
+    """Train in a run folder, or go on where it stopped.
+
+    The same call on the same folder continues; a larger budget extends a finished run.
+
+    Parameters
+    ----------
+    plan : Plan
+    folder : str or Path
+    threads : int, optional
+        CPU threads; measured at the first start and kept ever after.
+    monitor : callable, optional
+        ``(fitted model, images) -> numbers``, at ten points of the budget.
+    show : {"live", "json", "quiet"}
+    checkpoint_seconds : float
+        Least time between two checkpoints.
+
+    Returns
+    -------
+    FittedModel
+
+    Raises
+    ------
+    RunError
+        Where the folder is in use, or was made with other arguments (they are named).
+    TrainingError
+        Where training diverged.
+    """
+    run = RunFolder(folder)
+    if not distributed.is_main():
+        return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
+    with run.lock():
+        return _fit_locked(plan, run, threads, monitor, show, checkpoint_seconds)
+
+
+def _fit_locked(
+    plan: Plan, run: RunFolder, threads: int | None, monitor: Monitor | None, show: str, checkpoint_seconds: float
+) -> FittedModel:
+    trainer_of = _train if issubclass(plan.model_class, Game) else _fit_closed_form
+    previous = read_json(run.config) if run.config.exists() else None
+    record = _continue(plan, run, previous, threads) if previous else dict(plan.record)
+    if previous and _is_finished(run, record):
+        return load_model(run.path, trust=True, device=plan.device)
+    return trainer_of(plan, run, record, threads, monitor, show, checkpoint_seconds)
+
+
+def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int | None) -> dict[str, Any]:
+    """Check that a run goes on with the arguments it began with; only a larger budget is new."""
+    if not isinstance(previous, dict) or previous.get("format", 0) > FORMAT:
+        raise RunError(f"'{run.path}' was written by a newer genarena: upgrade to go on with it.")
+    asked = {**plan.record, "threads": threads}
+    keys = ["model", "code", "config", "data", "schema", "seed", "device"]
+    if threads and "threads" in previous:  # a closed form has no use for threads
+        keys.append("threads")
+    for key in keys:
+        if previous.get(key) != asked[key]:
+            what = _difference(key, previous.get(key), asked[key])
+            raise RunError(
+                f"'{run.path}' was made with other arguments: {what}. Use another --out, or the same arguments."
+            )
+    before = Budget.parse(previous["budget"])
+    if before.unit != plan.budget.unit or before.amount > plan.budget.amount:
+        raise RunError(f"'{run.path}' was made with budget {before}; it can be extended, not changed to {plan.budget}.")
+    return {**previous, "budget": str(plan.budget)}
+
+
+def _difference(key: str, old: Any, new: Any) -> str:
+    if key == "code":
+        return "the model's source file has changed"
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            if old.get(name) != new.get(name):
+                return _difference(name, old.get(name), new.get(name))
+    return f"{key} was {old!r:.80}, now {new!r:.80}"
+
+
+def _is_finished(run: RunFolder, record: dict[str, Any]) -> bool:
+    return run.result.exists() and run.model.exists() and read_json(run.result).get("budget") == record["budget"]
+
+
+def _fit_closed_form(plan: Plan, run: RunFolder, record: dict[str, Any], *_: Any) -> FittedModel:
+    """Fit a baseline that needs no rounds."""
+    model: Any = build(plan.model_class, plan.config, plan.dataset.schema, plan.seed)
+    spec = plan.dataset.schema.target
+    values = plan.dataset.values("train")
+    started, cpu = time.perf_counter(), time.process_time()
+    x = kind_of(spec).normalise(kind_of(spec).to_tensor(values), spec).numpy()
+    model.fit(x, plan.seed)
+    progress = Progress(
+        images=len(values), seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu
+    )
+    return _finish(plan, run, record, model, progress, [])
+
+
+def _train(
+    plan: Plan,
+    run: RunFolder,
+    record: dict[str, Any],
+    threads: int | None,
+    monitor: Monitor | None,
+    show: str,
+    checkpoint_seconds: float,
+) -> FittedModel:
+    """Play the game until the budget ends."""
+    make = partial(_make, plan)
+    if "threads" not in record:
+        speeds = _measure_threads(plan, make, threads)
+        record["threads"] = max(speeds, key=lambda n: speeds[n])
+        expected = plan.budget.images(len(plan.dataset.splits["train"]))
+        speed = speeds[record["threads"]]
+        record["every"] = max(1, round((expected or plan.budget.amount * speed) / LOOKS))
+        record["expected_seconds"] = round(expected / speed if expected else plan.budget.amount, 1)
+    torch.set_num_threads(record["threads"])
+    if distributed.is_main():
+        write_json(run.config, record)
+        if record["code"] is not None:
+            write_atomic(run.path / "model.py", record["code"].encode())
+    distributed.barrier()
+    game, loader = make()
+    served = FittedModel(build(plan.model_class, plan.config, plan.dataset.schema, plan.seed), record, plan.device)
+    trainer = Trainer(
+        game,
+        loader,
+        run,
+        budget=plan.budget,
+        seed=plan.seed,
+        device=plan.device,
+        every=record["every"],
+        served=served.model,  # type: ignore[arg-type]
+        monitor=partial(_look, run, served, monitor),
+        sinks=partial(_sinks, plan, run, show),
+        checkpoint_seconds=checkpoint_seconds,
+    )
+    expected = record["expected_seconds"]
+    trainer.emit("start", text=f"{plan.budget}, about {_duration(expected)} with {record['threads']} threads")
+    progress = trainer.run()
+    distributed.barrier()
+    return _finish(plan, run, record, trainer.serve(), progress, trainer.warnings)
+
+
+def _make(plan: Plan) -> tuple[Game, Loader]:
+    """A fresh game on its device and the loader that feeds it."""
+    game: Any = build(plan.model_class, plan.config, plan.dataset.schema, plan.seed).to(plan.device)
+    game = game.to(memory_format=torch.channels_last)
+    loader = Loader(
+        plan.dataset,
+        batch_size=plan.config.batch_size,
+        seed=plan.seed,
+        device=plan.device,
+        normalise=kind_of(plan.dataset.schema.target).normalise,
+        rank=distributed.rank(),
+        world=distributed.world(),
+    )
+    return game, loader
+
+
+def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], threads: int | None) -> dict[int, float]:
+    """Images a second by number of threads; one entry where there is no choice."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if distributed.world() > 1:
+        # Measured speeds differ from rank to rank; a game measured alone would also wait for the others.
+        return {threads or max(1, cores // distributed.world()): 1e3}
+    choices = [threads] if threads else sorted({1, min(cores, 2), cores}) if plan.device.type == "cpu" else [1]
+    return {n: images_per_second(make, plan.device, n) for n in choices}
+
+
+def _look(run: RunFolder, served: FittedModel, monitor: Monitor | None, _game: Game, images: int) -> dict[str, float]:
+    """Picture fixed noise, then take the monitor's reading."""
+    if served.capabilities()["sample"] is None:
+        run.samples.mkdir(exist_ok=True)
+        picture = served.kind.picture(served.sample(served.kind.picture_count(served.spec)), served.spec)
+        Image.fromarray(picture).save(run.samples / f"{images:010d}.png")
+    return monitor(served, images) if monitor else {}
+
+
+def _sinks(plan: Plan, run: RunFolder, show: str, resumed_round: int) -> list[Sink]:
+    sinks: list[Sink] = [JsonLines(run.events, resumed_round)]
+    if show == "json":
+        sinks.append(JsonConsole())
+    elif show == "live":
+        total = plan.budget.images(len(plan.dataset.splits["train"]))
+        sinks.append(Live(plan.record["model"], total, None if total else plan.budget.amount))
+    return sinks
+
+
+def _duration(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
+
+
+def _finish(
+    plan: Plan, run: RunFolder, record: dict[str, Any], model: Model, progress: Progress, warnings: list[str]
+) -> FittedModel:
+    """Write what is served and how training went."""
+    fitted = FittedModel(model, record, plan.device)
+    if distributed.is_main():
+        write_json(run.config, record)
+        held_out = plan.dataset.values("val")
+        if len(held_out) and fitted.capabilities()["anomaly_score"] is None:
+            fitted.calibration = fitted.anomaly_score(held_out[:MOST_CALIBRATION])
+            write_tensors(run.path / CALIBRATION, {"anomaly_score": torch.from_numpy(fitted.calibration)})
+        partial_path = run.path / ".model.partial"
+        write_tensors(partial_path, model.state_dict())
+        partial_path.replace(run.model)
+        result = {
+            "sha256": sha256_of(run.model),
+            "budget": record["budget"],
+            "round": progress.round,
+            "images": progress.images,
+            "seconds": round(progress.seconds, 3),
+            "cpu_seconds": round(progress.cpu_seconds, 3),
+            "rollbacks": progress.rollbacks,
+            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "parameters": count_parameters(model),
+            "warnings": warnings,
+        }
+        write_json(run.result, result)
+    distributed.barrier()
+    return fitted
+
+
+def count_parameters(model: Model) -> dict[str, int]:
+    """Numbers learned: in total, by network, and of the sampler."""
+    learned = {name: sum(p.numel() for p in net.parameters()) for name, net in model.named_children()}
+    if not isinstance(model, Game):
+        learned = {"buffers": sum(b.numel() for b in model.buffers())}
+    counts = {"total": sum(learned.values()), **learned}
+    sampler = learned.get(model.sampler or "")
+    return {**counts, "sampler": sampler} if sampler is not None else counts

@@ -1,0 +1,316 @@
+"""A fitted model, ready to use: arrays in the data's own units in and out, evaluation mode, no gradient, reproducible."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checkpoint import FORMAT, read_json, read_tensors, sha256_of, write_json, write_tensors
+from .data import ImageSpec, Schema
+from .errors import CapabilityError, DataError, RunError, UsageError
+from .game import Capability, Model
+from .kinds import kind_of
+from .models import MODELS, load_class
+
+BATCH = 500
+CALIBRATION = "calibration.safetensors"
+
+
+def build(model_class: type[Model], config: Any, schema: Schema, seed: int) -> Model:
+    """A freshly initialised model: a pure function of its arguments."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed & (2**63 - 1))
+        return model_class(config, schema)
+
+
+class FittedModel:
+    """What training hands over.
+
+    Arrays are *stored values*: for images uint8 codes ``(N, C, H, W)`` from 0 to ``levels - 1`` (0 to 255 unless the data have
+    fewer levels), for vectors float rows ``(N, D)`` in the data's units.
+
+    Attributes
+    ----------
+    model : Model
+        The network, in evaluation mode.
+    record : dict
+        What ``config.json`` holds.
+    calibration : numpy.ndarray or None
+        Anomaly scores of the held-out examples (val split) of the data it was trained on, ``(N,)``.
+    """
+
+    def __init__(self, model: Model, record: dict[str, Any], device: torch.device | str = "cpu"):
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.record = record
+        self.schema = model.schema
+        self.spec: Any = model.schema.target
+        self.kind = kind_of(self.spec)
+        self.device = torch.device(device)
+        self.calibration: np.ndarray | None = None
+
+    @property
+    def name(self) -> str:
+        """The model's name in the table, or its class name."""
+        return self.record["model"]
+
+    def capabilities(self) -> dict[Capability, str | None]:
+        """Name to None where the model can, or to the reason it cannot."""
+        return self.model.capabilities()
+
+    def require(self, capability: Capability) -> None:
+        """Raise `CapabilityError` with the reason where the model cannot."""
+        reason = self.capabilities()[capability]
+        if reason:
+            raise CapabilityError(f"{self.name} cannot {capability.replace('_', ' ')}: {reason}.")
+
+    # -- generation --------------------------------------------------------------------------------------------------
+
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """`n` new examples from the model; the first k of them do not depend on n."""
+        self.require("sample")
+        return self.decode(self.latents(n, seed))
+
+    def latents(self, n: int, seed: int = 0) -> np.ndarray:
+        """`n` draws from the prior, float32 ``(n, L)``."""
+        if n < 1:
+            raise UsageError(f"n={n}: ask for at least one sample.")
+        self.require("sample")
+        generator = torch.Generator().manual_seed(seed)
+        sizes = [BATCH] * -(-n // BATCH)  # whole batches, so that a longer draw starts with the shorter one
+        return torch.cat([self.model.latents(size, generator) for size in sizes])[:n].numpy()
+
+    def decode(self, z: np.ndarray) -> np.ndarray:
+        """Latents ``(N, L)`` to stored values."""
+        return self._map(torch.from_numpy(np.ascontiguousarray(z, np.float32)), self.model.decode, self._denormalise)
+
+    # -- inference ---------------------------------------------------------------------------------------------------
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Stored values to latents, float32 ``(N, L)``; the posterior mean where there is a posterior."""
+        self.require("encode")
+        return self._map(self._stored(values), lambda v: self.model.encode(self._normalise(v)))
+
+    def reconstruct(self, values: np.ndarray) -> np.ndarray:
+        """Stored values through the bottleneck and back."""
+        self.require("reconstruct")
+        return self._map(self._stored(values), lambda v: self.model.reconstruct(self._normalise(v)), self._denormalise)
+
+    def anomaly_score(self, values: np.ndarray) -> np.ndarray:
+        """Higher is stranger, float32 ``(N,)``; compare scores of one model only."""
+        self.require("anomaly_score")
+        return self._map(self._stored(values), lambda v: self.model.anomaly_score(self._normalise(v)))
+
+    def p_value(self, scores: np.ndarray) -> np.ndarray:
+        """Conformal p-values of anomaly scores, ``(N,)``: how often a normal example scores at least as high.
+
+        (1 + #{held-out scores >= score}) / (1 + #held-out): calling p <= 0.05 strange errs on at most 5 % of normal examples
+        (Vovk et al. 2005).
+
+        Raises
+        ------
+        CapabilityError
+            Where no held-out examples were scored when it was trained.
+        """
+        if self.calibration is None or not len(self.calibration):
+            raise CapabilityError(f"{self.name} was trained without held-out examples, so its scores have no p-values.")
+        ordered = np.sort(self.calibration)
+        above = len(ordered) - np.searchsorted(ordered, scores, side="left")
+        return (1 + above) / (1 + len(ordered))
+
+    def log_prob(self, values: np.ndarray, samples: int = 100, seed: int = 0) -> np.ndarray:
+        """log p(x) in nats, float32 ``(N,)``: probability of codes for images, density in data units for vectors.
+
+        Parameters
+        ----------
+        values : numpy.ndarray
+        samples : int
+            K of the importance-weighted bound where the model has no exact likelihood; K = 1 is the ELBO.
+        seed : int
+            Of the posterior and dequantisation noise.
+        """
+        self.require("log_prob")
+        generator = torch.Generator().manual_seed(seed)
+        return self._map(
+            self._stored(values), lambda v: self.model.log_prob(self._normalise(v), samples, generator), batch=100
+        )
+
+    def bits_per_dimension(self, log_prob: np.ndarray) -> float:
+        """Mean bits per value of log-probabilities in nats."""
+        return float(-np.mean(log_prob, dtype=np.float64) / math.log(2) / math.prod(self.spec.shape))
+
+    def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int = 9, *, spherical: bool = False) -> np.ndarray:
+        """Decoded points on the way between latents, stored values ``(N, steps, *shape)``.
+
+        Parameters
+        ----------
+        start, end : numpy.ndarray
+            Latents ``(N, L)``, from `latents` or `encode`.
+        steps : int
+            Points, both ends included.
+        spherical : bool
+            Along an arc, for draws from a Gaussian prior: in many dimensions the straight line between two draws crosses
+            a middle where the prior has no mass.
+        """
+        t = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
+        a, b = start[:, None], end[:, None]
+        path = _slerp(a, b, t) if spherical else (1 - t) * a + t * b
+        flat = self.decode(path.reshape(-1, path.shape[-1]))
+        return flat.reshape(len(start), steps, *flat.shape[1:])
+
+    # -- files -------------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Write ``config.json``, ``model.safetensors`` and a model card; returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / "model.safetensors", self.model.state_dict())
+        write_json(folder / "config.json", {**self.record, "sha256": sha256_of(folder / "model.safetensors")})
+        if self.calibration is not None:
+            write_tensors(folder / CALIBRATION, {"anomaly_score": torch.from_numpy(self.calibration)})
+        source = self.record.get("code")
+        if source is not None:
+            (folder / "model.py").write_text(source)
+        (folder / "README.md").write_text(model_card(self))
+        return folder
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, *, trust: bool = False) -> FittedModel:
+        """Load a saved model from a folder, or from the Hugging Face hub by its id."""
+        if not Path(source).is_dir():
+            from huggingface_hub import snapshot_download
+
+            source = snapshot_download(str(source), allow_patterns=["config.json", "*.safetensors", "*.md", "model.py"])
+        return load_model(Path(source), trust=trust)
+
+    def push_to_hub(self, repository: str, **options: Any) -> str:
+        """Upload to the Hugging Face hub; returns the address. `options` go to `create_repo`."""
+        import tempfile
+
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        repository = api.create_repo(repository, exist_ok=True, **options).repo_id
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return str(api.upload_folder(repo_id=repository, folder_path=folder))
+
+    # -- between arrays and tensors ----------------------------------------------------------------------------------
+
+    def _stored(self, values: np.ndarray) -> Tensor:
+        """Check that values are as stored, and make a tensor of them."""
+        values = np.asarray(values)
+        if values.ndim < 2 or values.shape[1:] != self.spec.shape:
+            raise DataError(f"{self.name} takes arrays of shape (N, {_shape(self.spec)}); got {values.shape}.")
+        if isinstance(self.spec, ImageSpec):
+            if values.dtype != np.uint8 or (values.size and values.max() >= self.spec.levels):
+                raise DataError(f"{self.name} takes uint8 codes from 0 to {self.spec.levels - 1}; got {values.dtype}.")
+        elif not np.isfinite(values).all():
+            raise DataError("the rows hold values that are not finite.")
+        return self.kind.to_tensor(values)
+
+    def _normalise(self, values: Tensor) -> Tensor:
+        return self.kind.normalise(values, self.spec)
+
+    def _denormalise(self, x: Tensor) -> np.ndarray:
+        return self.kind.denormalise(x, self.spec)
+
+    def _map(
+        self,
+        inputs: Tensor,
+        function: Callable[[Tensor], Tensor],
+        finish: Callable[[Tensor], np.ndarray] = lambda t: t.cpu().numpy(),
+        batch: int = BATCH,
+    ) -> np.ndarray:
+        with torch.inference_mode():
+            return np.concatenate([finish(function(part.to(self.device))) for part in inputs.split(batch)])
+
+
+def _shape(spec: Any) -> str:
+    return ", ".join(str(s) for s in spec.shape)
+
+
+def _slerp(start: np.ndarray, end: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Spherical interpolation along the last axis (Shoemake 1985); a straight line where the ends are parallel."""
+    cosine = (start * end).sum(-1, keepdims=True)
+    cosine = cosine / np.maximum(np.linalg.norm(start, axis=-1) * np.linalg.norm(end, axis=-1), 1e-12)[..., None]
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    sine = np.sin(angle)
+    straight = sine < 1e-4
+    safe = np.where(straight, 1, sine)
+    a = np.where(straight, 1 - t, np.sin((1 - t) * angle) / safe)
+    b = np.where(straight, t, np.sin(t * angle) / safe)
+    return (a * start + b * end).astype(np.float32)
+
+
+def model_card(fitted: FittedModel) -> str:
+    """A model card with the header the hub reads."""
+    record = fitted.record
+    can = [name.replace("_", " ") for name, reason in fitted.capabilities().items() if reason is None]
+    settings = json.dumps(record["config"], indent=1)
+    data = record.get("data", {})
+    return (
+        f"---\nlibrary_name: genarena\ntags: [genarena, {record['model']}]\n---\n\n# {fitted.model.title}\n\n"
+        f"{fitted.model.summary[:1].upper()}{fitted.model.summary[1:]}.\n\n"
+        f"- Can: {', '.join(can)}\n- Trained on: {data.get('name', 'unknown')} ({data.get('fingerprint', '')[:16]})\n"
+        f"- Budget: {record.get('budget', 'closed form')}, seed {record.get('seed', 0)}\n\n"
+        "```python\nimport genarena\n\nmodel = genarena.load('this folder or its id')\nmodel.sample(16)\n```\n\n"
+        f"Settings:\n\n```json\n{settings}\n```\n"
+    )
+
+
+def load_model(folder: Path, *, trust: bool = False, device: torch.device | str = "cpu") -> FittedModel:
+    """Load a run folder or a saved model.
+
+    Parameters
+    ----------
+    folder : Path
+    trust : bool
+        Run the folder's own ``model.py`` where the model is a user's class.
+    device : torch.device or str
+
+    Raises
+    ------
+    RunError
+        Where the folder is no run, of a newer format, unfinished or damaged.
+    """
+    record = read_json(folder / "config.json")
+    model_class = class_of(record, folder, trust)
+    if not (folder / "model.safetensors").is_file():
+        raise RunError(f"'{folder}' has no finished model: run its `genarena train` command again to finish it.")
+    schema = Schema.from_json(record["schema"])
+    model = build(model_class, model_class.Config.parse(record["config"]), schema, 0)
+    digest = record.get("sha256")
+    if digest is None and (folder / "result.json").is_file():
+        digest = read_json(folder / "result.json").get("sha256")
+    if digest != sha256_of(folder / "model.safetensors"):
+        raise RunError(f"'{folder / 'model.safetensors'}' is not what was written: its sha256 differs.")
+    model.load_state_dict(read_tensors(folder / "model.safetensors", model.state_dict()))
+    fitted = FittedModel(model, record, device)
+    if (folder / CALIBRATION).is_file():
+        scores = read_tensors(folder / CALIBRATION).get("anomaly_score")
+        fitted.calibration = None if scores is None or scores.ndim != 1 else scores.float().numpy()
+    return fitted
+
+
+def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
+    """The class a ``config.json`` names, after checking that we can read it."""
+    if not isinstance(record, dict) or not {"format", "model", "config", "schema"} <= set(record):
+        raise RunError(f"'{folder / 'config.json'}' is not the configuration of a genarena run.")
+    if not isinstance(record["format"], int) or record["format"] > FORMAT:
+        raise RunError(f"'{folder}' was written by a newer genarena (format {record['format']}): upgrade to read it.")
+    if record.get("code") is None:
+        if record["model"] not in MODELS:
+            raise RunError(f"'{folder}' holds a model '{record['model']}' that this genarena does not have.")
+        return MODELS[record["model"]]
+    if not trust:
+        raise RunError(
+            f"'{folder}' brings its own Python code (model.py): read it, then load with --trust (trust=True)."
+        )
+    return load_class(folder / "model.py", record["model"])

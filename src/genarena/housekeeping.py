@@ -1,0 +1,73 @@
+"""Look after run folders: check every file against its hash, delete what is no longer needed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .checkpoint import RunFolder, read_json, sha256_of
+from .errors import GenarenaError, RunError, UsageError
+from .events import read_events
+
+
+def examine(folder: Path) -> list[tuple[bool, str]]:
+    """Findings on a run folder: whether each is well, and a line about it.
+
+    Raises
+    ------
+    RunError
+        Where the folder is no run.
+    """
+    run = RunFolder(folder)
+    if not run.config.exists():
+        raise RunError(f"'{folder}' is no run folder: it has no config.json.")
+    findings = []
+    record = read_json(run.config)
+    findings.append((True, f"model {record.get('model')}, budget {record.get('budget')}, seed {record.get('seed')}"))
+    for step in run.steps():
+        try:
+            run.verify(step)
+            findings.append((True, f"checkpoint {step}: every file is what was written"))
+        except (GenarenaError, OSError) as error:
+            findings.append((False, f"checkpoint {step}: {error}"))
+    if run.result.exists() and run.model.exists():
+        result = read_json(run.result)
+        intact = result.get("sha256") == sha256_of(run.model)
+        findings.append(
+            (intact, "model.safetensors is what was written" if intact else "model.safetensors has changed")
+        )
+        findings.append((True, f"trained {result['images']:,} images in {result['cpu_seconds']:.0f} CPU seconds"))
+    else:
+        findings.append((True, "training is not finished: the command that began it goes on"))
+    warnings = [event.get("text", "") for event in read_events(run.events) if event.get("kind") == "warning"]
+    findings += [(True, f"warning in training: {text}") for text in warnings]
+    return findings
+
+
+def prune_checkpoints(folder: Path, keep: int, *, dry_run: bool = False) -> tuple[int, int]:
+    """Delete all but the newest `keep` checkpoints of every finished run in a folder.
+
+    Returns
+    -------
+    freed : int
+        Bytes.
+    count : int
+        Checkpoints.
+    """
+    if keep < 0:
+        raise UsageError(f"keep={keep}: give 0 or more.")
+    runs = [folder] if (folder / "config.json").exists() else sorted((folder / "runs").glob("*"))
+    if not runs:
+        raise RunError(f"'{folder}' is neither a run nor a comparison.")
+    freed = count = 0
+    for path in runs:
+        run = RunFolder(path)
+        if not run.result.exists():
+            continue
+        for step in run.steps()[keep:]:
+            old = run.checkpoints / str(step)
+            freed += sum(file.stat().st_size for file in old.iterdir())
+            count += 1
+            if not dry_run:
+                shutil.rmtree(old)
+    return freed, count

@@ -1,0 +1,108 @@
+"""Images: codes on disk, [-1, 1] in networks, grids for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data import ImageSpec
+from ..nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from .networks import NetworkConfig
+
+NAME = "images"
+SUFFIXES = (".png", ".npz")
+WIDTH = 32  # channels next to the image
+MLP_WIDTH = 256
+
+
+def normalise(values: Tensor, spec: ImageSpec) -> Tensor:
+    """uint8 codes to float32 in [-1, 1]."""
+    return values.float().mul_(2 / (spec.levels - 1)).sub_(1)
+
+
+def denormalise(x: Tensor, spec: ImageSpec) -> np.ndarray:
+    """[-1, 1] to the nearest uint8 code: fakes lie on the value grid of the real images."""
+    codes = (x.detach().add(1).mul_((spec.levels - 1) / 2)).round_().clamp_(0, spec.levels - 1)
+    return codes.to(torch.uint8).cpu().numpy()
+
+
+def squash(raw: Tensor) -> Tensor:
+    """A generator's output layer: tanh (Radford et al. 2016)."""
+    return raw.tanh()
+
+
+def _is_mlp(network: NetworkConfig) -> bool:
+    return network.architecture == "mlp"
+
+
+def decoder(spec: ImageSpec, latent_dim: int, network: NetworkConfig, parameters_per_value: int = 1) -> nn.Module:
+    shape = (spec.channels * parameters_per_value, spec.height, spec.width)
+    norm, activation = network.decoder_norm, network.activation
+    if _is_mlp(network):
+        return MLPDecoder(latent_dim, shape, network.width or MLP_WIDTH, network.depth, norm, activation)
+    return ConvDecoder(latent_dim, shape, network.width or WIDTH, norm, activation)
+
+
+def encoder(spec: ImageSpec, outputs: int, network: NetworkConfig) -> nn.Module:
+    norm, activation = network.encoder_norm, network.activation
+    if _is_mlp(network):
+        return MLPEncoder(spec.shape, outputs, network.width or MLP_WIDTH, network.depth, norm, activation)
+    return ConvEncoder(spec.shape, outputs, network.width or WIDTH, norm, activation)  # type: ignore[arg-type]
+
+
+def discriminator(spec: ImageSpec, network: NetworkConfig) -> nn.Module:
+    norm = network.discriminator_norm
+    if _is_mlp(network):
+        return MLPEncoder(spec.shape, 1, network.width or MLP_WIDTH, network.depth, norm, "leaky-relu")
+    return ConvEncoder(spec.shape, 1, network.width or WIDTH, norm, "leaky-relu")  # type: ignore[arg-type]
+
+
+def default_latent_dim(spec: ImageSpec) -> int:
+    """16 for images below 16 pixels, 64 below 64, 128 above."""
+    side = min(spec.height, spec.width)
+    return 16 if side < 16 else 64 if side < 64 else 128
+
+
+def picture(values: np.ndarray, spec: ImageSpec, columns: int = 8) -> np.ndarray:
+    """A grid of images in reading order with a one-pixel gap, uint8 ``(H, W, 3)``.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        uint8 codes ``(N, C, H, W)``.
+    spec : ImageSpec
+    columns : int
+        Images in a row.
+    """
+    grey = np.rint(values.astype(np.float32) * (255 / (spec.levels - 1))).astype(np.uint8)
+    pixels = np.broadcast_to(grey.transpose(0, 2, 3, 1), (len(grey), spec.height, spec.width, 3))
+    rows = -(-len(pixels) // columns)
+    grid = np.full((rows * (spec.height + 1) - 1, columns * (spec.width + 1) - 1, 3), 128, np.uint8)
+    for index, image in enumerate(pixels):
+        top, left = index // columns * (spec.height + 1), index % columns * (spec.width + 1)
+        grid[top : top + spec.height, left : left + spec.width] = image
+    return grid
+
+
+def picture_count(spec: ImageSpec) -> int:
+    """How many samples a picture shows."""
+    return 64
+
+
+def save(values: np.ndarray, spec: ImageSpec, path: Path) -> None:
+    """Write a grid as ``.png``, or uint8 images ``(N, H, W, C)`` in 0..255 as ``.npz`` (key ``images``)."""
+    if path.suffix == ".png":
+        columns = max(1, min(8, len(values)) if len(values) <= 64 else int(len(values) ** 0.5))
+        Image.fromarray(picture(values, spec, columns)).save(path)
+        return
+    scaled = np.rint(values.astype(np.float32) * (255 / (spec.levels - 1))).astype(np.uint8)
+    np.savez_compressed(path, images=scaled.transpose(0, 2, 3, 1))
+
+
+def to_tensor(values: np.ndarray) -> Tensor:
+    """Stored codes as a uint8 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.uint8))

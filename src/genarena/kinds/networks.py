@@ -1,0 +1,35 @@
+"""The settings every default network has, whatever the kind of data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NetworkConfig(BaseModel):
+    """Architecture of encoder, decoder and discriminator.
+
+    Attributes
+    ----------
+    architecture : {"auto", "conv", "mlp"}
+        ``auto`` is ``conv`` for images and ``mlp`` for vectors.
+    width : int, optional
+        Channels next to the image (default 32), or units of a hidden layer (default 256).
+    depth : int
+        Hidden layers of an MLP; a convolutional net has as many as the image size asks for.
+    decoder_norm : {"batch", "none"}
+    encoder_norm, discriminator_norm : {"batch", "none", "spectral"}
+    activation : str
+        Of encoder and decoder. Discriminators use leaky ReLU with slope 0.2 (Radford et al. 2016).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Literal["auto", "conv", "mlp"] = "auto"
+    width: int | None = Field(default=None, ge=1, le=4096)
+    depth: int = Field(default=3, ge=1, le=32)
+    decoder_norm: Literal["batch", "none"] = "batch"
+    encoder_norm: Literal["batch", "none", "spectral"] = "batch"
+    discriminator_norm: Literal["batch", "none", "spectral"] = "none"
+    activation: Literal["relu", "leaky-relu", "tanh", "silu"] = "relu"

@@ -1,0 +1,390 @@
+"""The frozen evaluator of a comparison: feature spaces, reference examples, protocol and their hash.
+
+It is built once on a data set, saved, and never sees a model: it is handed stored values. Two scores may be compared
+where the hashes agree. Every evaluator carries its own scale: the floor (real against real) and ceilings (bad on
+purpose), and the metrics that failed a self-test on these data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data.fields import Dataset, ImageSpec, VectorSpec
+from ..errors import DataError, RunError, UsageError
+from .decoded import path_scores, reconstruction_scores
+from .degrade import bad_samples
+from .fitting import fit_spaces
+from .frechet import frechet_distance
+from .neighbours import in_manifold, null_k
+from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
+from .score import Score, Undefined
+from .selftest import self_test
+from .spaces import FeatureSpace, TargetSpec
+from .spectrum import frequencies, log_spectrum, power_spectra
+
+FORMAT = 1
+PROTOCOL = 1  # of the metrics' definitions: scores of different ones are not comparable
+SAMPLES = 5000
+_LEAST = 20
+_FAST = 1000
+_MAX_TRAIN = 60_000
+_MAX_JSON = 64 * 2**20
+
+
+class Evaluator:
+    """Scores samples and reconstructions against the test split of one data set.
+
+    Made by `build` or `load`.
+
+    Attributes
+    ----------
+    spec : ImageSpec or VectorSpec
+    spaces : dict of str to FeatureSpace
+    n, k : int
+        Number of samples compared, and the neighbour of the manifold metrics.
+    reference : numpy.ndarray
+        Stored values of the ``n`` reference examples, from the test split.
+    hash : str
+        sha256 over spaces, reference and protocol.
+    floor : dict of str to Score
+        Real training examples scored as if they were samples; the copying tests' floor is that of test examples, since
+        training examples are copies by definition.
+    ceilings : dict of str to dict of str to Score
+        By what was done to real examples.
+    self_test : dict
+        ``{"usable": bool, "why": str or None}`` by key of the panel.
+    notes : list of str
+    """
+
+    def __init__(self, dataset: Dataset, spaces: dict[str, FeatureSpace], protocol: dict[str, Any], notes: list[str]):
+        self.dataset = dataset
+        self.spec = _target(dataset)
+        self.spaces = spaces
+        self.protocol = protocol
+        self.notes = notes
+        self.n: int = protocol["n"]
+        self.k: int = protocol["k"]
+        self.seed: int = protocol["seed"]
+        self.reference = dataset.values("test")[_rows(dataset, "test", self.n, self.seed)]
+        self.floor: dict[str, Score] = {}
+        self.ceilings: dict[str, dict[str, Score]] = {}
+        self.self_test: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def build(
+        cls,
+        dataset: Dataset,
+        folder: Path,
+        *,
+        seed: int = 0,
+        samples: int | None = None,
+        features: Path | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> Evaluator:
+        """Fit the feature spaces, measure floor, ceilings and self-test, and save everything in ``folder``.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        folder : pathlib.Path
+            Made where it does not exist.
+        seed : int
+        samples : int, optional
+            Number of samples to compare; at most as many as test and train examples, 5000 by default.
+        features : pathlib.Path, optional
+            One more feature space, from another evaluator's folder.
+        progress : callable, optional
+            Called with a line before each long step.
+
+        Raises
+        ------
+        DataError
+            With fewer than 20 test or train examples, or training examples that are all alike.
+        UsageError
+            Where ``samples`` is too small, or ``features`` is no feature space for these data.
+        """
+        say = progress or (lambda line: None)
+        counts = {split: len(dataset.splits[split]) for split in ("train", "test")}
+        if min(counts.values()) < _LEAST:
+            raise DataError(
+                f"'{dataset.name}' has {counts['train']} train and {counts['test']} test examples; an evaluator needs "
+                f"at least {_LEAST} of each."
+            )
+        if samples is not None and samples < _LEAST:
+            raise UsageError(f"An evaluator compares at least {_LEAST} samples, not {samples}.")
+        n = min(samples or SAMPLES, *counts.values())
+        spaces, notes = fit_spaces(dataset, n, seed, features, say)
+        protocol = {
+            "version": PROTOCOL,
+            "split": "test",
+            "n": n,
+            "k": null_k(n, n),
+            "seed": seed,
+            "replicates": REPLICATES,
+            "fingerprint": dataset.fingerprint,
+        }
+        evaluator = cls(dataset, {space.id: space for space in spaces}, protocol, notes)
+        evaluator._calibrate(say)
+        evaluator._save(folder)
+        return evaluator
+
+    @classmethod
+    def load(cls, folder: Path, dataset: Dataset) -> Evaluator:
+        """Read a saved evaluator for the data it was built on.
+
+        Raises
+        ------
+        RunError
+            Where the folder is incomplete, changed, of another version, or of other data.
+        """
+        path = folder / "evaluator.json"
+        try:
+            if path.stat().st_size > _MAX_JSON:
+                raise RunError(f"'{path}' is too large to be an evaluator; build a new one.")
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT or record["protocol"]["version"] != PROTOCOL:
+                raise RunError(f"'{folder}' was written by another version of genarena; build a new evaluator.")
+            protocol, target = record["protocol"], _target(dataset)
+            if protocol["fingerprint"] != dataset.fingerprint:
+                raise RunError(
+                    f"'{folder}' was built on other data than '{dataset.name}'; build an evaluator for them."
+                )
+            names = [str(entry["id"]) for entry in record["spaces"]]
+            if "pca" not in names or any(not name.replace("-", "").isalnum() for name in names):
+                raise RunError(f"'{path}' lists other feature spaces than genarena writes.")
+            spaces = {name: FeatureSpace.load(folder / f"{name}.safetensors", target) for name in names}
+            evaluator = cls(dataset, spaces, protocol, [str(note) for note in record["notes"]])
+            evaluator.floor = _scores(record["floor"])
+            evaluator.ceilings = {title: _scores(scores) for title, scores in record["ceilings"].items()}
+            evaluator.self_test = dict(record["self_test"])
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
+            raise RunError(f"'{folder}' is not a complete evaluator ({error}); build a new one.") from error
+        if evaluator.hash != record["hash"]:
+            raise RunError(f"'{folder}' was changed since it was written (its hash differs); build a new evaluator.")
+        return evaluator
+
+    @cached_property
+    def hash(self) -> str:
+        parts = {
+            "protocol": self.protocol,
+            "spaces": {name: space.sha256 for name, space in self.spaces.items()},
+            "reference": hashlib.sha256(np.ascontiguousarray(self.reference).tobytes()).hexdigest(),
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def fast_name(self) -> str:
+        """The key of what `fast` gives."""
+        return f"fd/{next(iter(self.spaces))}"
+
+    def panel(self, samples: np.ndarray, *, seed: int) -> dict[str, Score]:
+        """Score the first ``n`` samples.
+
+        Parameters
+        ----------
+        samples : numpy.ndarray
+            Stored values: uint8 codes ``(N, C, H, W)`` or rows ``(N, D)`` in the data's units. Give ``n`` of them: most
+            metrics depend on the count.
+        seed : int
+            Of the subsets that metrics and replicates draw.
+
+        Returns
+        -------
+        dict of str to Score
+            ``"fd_inf/classifier"``, ``"sharpness"`` and so on. Where a metric is undefined its score says why.
+
+        Raises
+        ------
+        UsageError
+            Where the samples have another shape or type than the data.
+        """
+        self._check(samples)
+        try:
+            measured = self._probe(samples[: self.n])
+        except Undefined as error:
+            count = len(samples[: self.n])
+            return {name: Score(None, count, reason=str(error)) for name in self._probe.names}
+        return self._panel(measured, seed)
+
+    def reconstruction(self, originals: np.ndarray, reconstructions: np.ndarray, *, seed: int = 0) -> dict[str, Score]:
+        """Score reconstructions ``(N, ...)`` of test examples ``(N, ...)``, both stored values.
+
+        Returns
+        -------
+        dict of str to Score
+            ``"mse"``, ``"feature_distance/<space>"``; of images also ``"psnr"`` and ``"ssim"``.
+
+        Raises
+        ------
+        UsageError
+            Where shapes or types differ from each other or from the data.
+        """
+        self._check(originals)
+        self._check(reconstructions)
+        if len(originals) != len(reconstructions):
+            raise UsageError(
+                f"{len(originals)} originals cannot be compared with {len(reconstructions)} reconstructions."
+            )
+        return reconstruction_scores(self.spec, self.spaces, originals, reconstructions, seed)
+
+    def path(self, points: np.ndarray, *, seed: int = 0) -> dict[str, Score]:
+        """Score interpolations: stored values ``(P, T, ...)`` of ``T`` points along each of ``P`` paths.
+
+        Returns
+        -------
+        dict of str to Score
+            ``"path_length/<space>"`` and ``"max_jump/<space>"``.
+
+        Raises
+        ------
+        UsageError
+            Where the points have another shape or type than the data.
+        """
+        self._check(points.reshape(-1, *points.shape[2:]))
+        return path_scores(self.spaces, points, seed)
+
+    def realism(self, values: np.ndarray, *, seed: int = 0) -> dict[str, Score]:
+        """Precision of any number of examples ``(M, ...)`` by feature space: the share that looks like a real one."""
+        self._check(values)
+        scores: dict[str, Score] = {}
+        for name, space in self.spaces.items():
+            try:
+                inside = in_manifold(self._measured_reference[name], space(values), self.k)
+                scores[name] = mean_score(inside.astype(float), seed)
+            except Undefined as error:
+                scores[name] = Score(None, len(values), reason=str(error))
+        return scores
+
+    def nearest_training(self, values: np.ndarray) -> np.ndarray:
+        """The training example nearest to each of ``(M, ...)``, by whitened principal components; stored values."""
+        self._check(values)
+        rows = self._probe.training.nearest(self.spaces["pca"](values))[1]
+        return self._training_values[rows]
+
+    def fast(self, samples: np.ndarray) -> float:
+        """Plain Fréchet distance of the first 1000 (or ``n``) samples in the random space, to watch training by.
+
+        Infinite where it is undefined, so that such a state is never the best one.
+        """
+        self._check(samples)
+        space = next(iter(self.spaces.values()))
+        try:
+            return frechet_distance(self._fast_reference, space(samples[: len(self._fast_reference)]))
+        except (Undefined, np.linalg.LinAlgError):
+            return math.inf
+
+    def spectrum(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Frequencies in cycles per pixel ``(B,)`` and the images' mean power in decibels ``(B,)``, to plot.
+
+        Raises
+        ------
+        UsageError
+            Where the data are no images, or these have another shape or type.
+        """
+        if not isinstance(self.spec, ImageSpec):
+            raise UsageError("Only images have a power spectrum.")
+        self._check(images)
+        power = power_spectra(images, self.spec.levels)
+        return frequencies(self.spec.height, self.spec.width), log_spectrum(power)
+
+    @cached_property
+    def _training_values(self) -> np.ndarray:
+        return self.dataset.values("train")[_rows(self.dataset, "train", _MAX_TRAIN, self.seed)]
+
+    @cached_property
+    def _probe(self) -> Probe:
+        label = self.dataset.schema.label
+        return Probe(
+            self.spec,
+            self.spaces,
+            self._training_values,
+            classes=len(label.classes) if label else 0,
+            cells=max(1, min(10, self.n // 100)),
+            k=self.k,
+            seed=self.seed,
+        )
+
+    @cached_property
+    def _measured_reference(self) -> Measured:
+        return self._probe(self.reference)
+
+    @cached_property
+    def _fast_reference(self) -> np.ndarray:
+        return next(iter(self.spaces.values()))(self.reference[:_FAST])
+
+    def _panel(self, measured: Measured, seed: int, replicates: int = REPLICATES) -> dict[str, Score]:
+        real = self._measured_reference
+        return panel(self._probe, real, measured, reference_seed=self.seed, seed=seed, replicates=replicates)
+
+    def _check(self, values: np.ndarray) -> None:
+        """Raise `UsageError` unless these are stored values of the data's shape and type."""
+        dtype = np.uint8 if isinstance(self.spec, ImageSpec) else np.float32
+        if values.dtype != dtype or values.shape[1:] != self.spec.shape:
+            raise UsageError(
+                f"The evaluator takes {np.dtype(dtype)} values of shape (N, {', '.join(map(str, self.spec.shape))}), "
+                f"not {values.dtype} of shape {values.shape}."
+            )
+        if isinstance(self.spec, ImageSpec) and values.size and values.max() >= self.spec.levels:
+            raise UsageError(f"A code of {values.max()} is out of range: these images have {self.spec.levels} levels.")
+
+    def _calibrate(self, say: Callable[[str], None]) -> None:
+        rows = _rows(self.dataset, "train", len(self.dataset.splits["train"]), self.seed)
+        train, labels = self.dataset.values("train")[rows], self.dataset.labels("train")
+        labels = None if labels is None else labels[rows]
+        say("measuring the floor: real train against real test")
+        unseen = {name: self._measured_reference[name] for name in COPYING}
+        self.floor = self._panel(Measured({**self._probe(train[: self.n]).columns, **unseen}), self.seed + 1)
+        say("measuring the ceilings")
+        for title, values in bad_samples(self.spec, train, labels, self.n, self.seed).items():
+            self.ceilings[title] = self._panel(self._probe(values), self.seed, replicates=0)
+        say("testing every metric on these data")
+        half = len(self.reference) // 2
+        self.self_test = self_test(
+            self._probe, self.reference[:half], self.reference[half:], train[: self.n], _head(labels, self.n), self.seed
+        )
+
+    def _save(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, space in self.spaces.items():
+            space.save(folder / f"{name}.safetensors")
+        record = {
+            "format": FORMAT,
+            "hash": self.hash,
+            "protocol": self.protocol,
+            "spaces": [
+                {"id": s.id, "dim": s.dim, "trained_on": s.trained_on, "detail": s.detail} for s in self.spaces.values()
+            ],
+            "notes": self.notes,
+            "floor": {name: score.to_json() for name, score in self.floor.items()},
+            "ceilings": {t: {name: s.to_json() for name, s in scores.items()} for t, scores in self.ceilings.items()},
+            "self_test": self.self_test,
+        }
+        (folder / "evaluator.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _target(dataset: Dataset) -> TargetSpec:
+    spec = dataset.schema.target
+    if not isinstance(spec, ImageSpec | VectorSpec):
+        raise DataError(f"'{dataset.name}' has no images or rows to generate, so there is nothing to evaluate.")
+    return spec
+
+
+def _rows(dataset: Dataset, split: str, count: int, seed: int) -> np.ndarray:
+    """Up to ``count`` positions within a split, in an order that depends on the seed alone."""
+    return np.random.default_rng(seed).permutation(len(dataset.splits[split]))[:count]
+
+
+def _head(array: np.ndarray | None, count: int) -> np.ndarray | None:
+    return None if array is None else array[:count]
+
+
+def _scores(record: dict[str, Any]) -> dict[str, Score]:
+    return {str(name): Score.from_json(entry) for name, entry in record.items()}

@@ -1,0 +1,102 @@
+"""What a metric is called, and what one measurement of it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import RunError
+
+Better = Literal["low", "high", "one", "half"] | None
+
+
+class Undefined(ValueError):
+    """A metric has no value on these samples; the message is the reason, fit for a table."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name and meaning.
+
+    Attributes
+    ----------
+    name, title, unit : str
+        For programs, for people, and the unit ("" where it has none).
+    better : {"low", "high", "one", "half", None}
+        The good direction or the ideal value; None where neither direction is better by itself.
+    reference : str
+        The paper it comes from.
+    about : str
+        One sentence for a scientist of another field.
+    bounds : (float or None, float or None)
+        Values it cannot leave.
+    """
+
+    name: str
+    title: str
+    unit: str
+    better: Better
+    reference: str
+    about: str
+    bounds: tuple[float | None, float | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class Score:
+    """One measurement.
+
+    Attributes
+    ----------
+    value : float or None
+        None where the metric is undefined on these samples.
+    n : int
+        Number of samples measured.
+    replicates : tuple of float
+        Draws from the sampling distribution of ``value``, centred on it; empty where not asked for.
+    reason : str or None
+        Why there is no value.
+    """
+
+    value: float | None
+    n: int
+    replicates: tuple[float, ...] = ()
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "replicates": list(self.replicates)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Score:
+        """Rebuild a score; raises `RunError` on a record that no genarena wrote."""
+        try:
+            value = record["value"]
+            replicates = tuple(float(v) for v in record["replicates"])
+            reason = record["reason"]
+            return cls(
+                None if value is None else float(value),
+                int(record["n"]),
+                replicates,
+                None if reason is None else str(reason),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"A stored score cannot be read ({error!r}); evaluate the run again.") from error
+
+
+def require(x: np.ndarray, y: np.ndarray, least: int) -> None:
+    """Raise `Undefined` unless both feature arrays ``(N, D)`` are finite and have at least ``least`` rows."""
+    for name, array in (("reference examples", x), ("samples", y)):
+        if len(array) < least:
+            raise Undefined(f"{len(array)} {name}; at least {least} are needed")
+        if not np.isfinite(array).all():
+            raise Undefined(f"the features of some {name} are not finite")
+
+
+def finite(value: float) -> float:
+    """Return ``value``; raise `Undefined` where it is infinite or not a number."""
+    if not math.isfinite(value):
+        raise Undefined("the result is not finite")
+    return float(value)

@@ -1,0 +1,118 @@
+"""Does each metric behave on these data? Ladders of known damage, climbed when the evaluator is built.
+
+Every fidelity and diversity metric fails some simple check somewhere (Räisä, van Breugel & van der Schaar 2025), so
+none is trusted unseen: real examples are blurred, made noisy, robbed of a part of the distribution or replaced by
+training examples step by step, and a metric that does not follow is marked unusable in that feature space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data.fields import ImageSpec
+from .degrade import blur, noise
+from .panel import Probe, evaluate
+
+_SIZE = 1000
+_SLACK = 0.1  # of the whole climb: by so much one step may go the wrong way
+_BLURS = (0.5, 1.0, 2.0)
+_NOISES = (0.1, 0.2, 0.4)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Along a ladder the metric must rise (+1) or fall (-1), by ``least`` in all."""
+
+    metric: str
+    ladder: str
+    sign: int
+    least: float
+
+
+_RULES = (
+    Rule("fd_inf", "blur", 1, 0.05),
+    Rule("fd_inf", "noise", 1, 0.05),
+    Rule("kid", "blur", 1, 1e-3),
+    Rule("kid", "noise", 1, 1e-3),
+    Rule("c2st_knn", "noise", 1, 0.05),
+    Rule("c2st_logistic", "noise", 1, 0.05),
+    Rule("precision", "noise", -1, 0.05),
+    Rule("density", "noise", -1, 0.05),
+    Rule("recall", "missing parts", -1, 0.05),
+    Rule("coverage", "missing parts", -1, 0.05),
+    Rule("class_tv", "missing parts", 1, 0.05),
+    Rule("lost_classes", "missing parts", 1, 0.05),
+    Rule("sharpness", "blur", -1, 0.05),
+    Rule("spectrum_error", "blur", 1, 0.5),
+    Rule("spectrum_error", "noise", 1, 0.5),
+    Rule("c_t", "copies", -1, 3.0),
+    Rule("authenticity", "copies", -1, 0.1),
+)
+
+
+def self_test(
+    probe: Probe, reference: np.ndarray, unseen: np.ndarray, train: np.ndarray, labels: np.ndarray | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Climb every ladder.
+
+    Parameters
+    ----------
+    probe : Probe
+    reference, unseen : numpy.ndarray
+        Stored values of two disjoint sets of test examples.
+    train : numpy.ndarray
+        Stored values of training examples; damaged copies of them stand for models.
+    labels : numpy.ndarray or None
+        Their classes.
+    seed : int
+
+    Returns
+    -------
+    dict
+        By key of the panel: ``{"usable": bool, "why": str or None}``.
+    """
+    size = min(_SIZE, len(reference), len(unseen), len(train))
+    reference, unseen = reference[:size], unseen[:size]
+    ladders = _ladders(probe, unseen, train, labels, size, seed)
+    real = probe(reference)
+    climbs = {name: [evaluate(probe, real, probe(rung), seed) for rung in rungs] for name, rungs in ladders.items()}
+    return {name: _verdict(name, climbs) for name in probe.names}
+
+
+def _ladders(
+    probe: Probe, unseen: np.ndarray, train: np.ndarray, labels: np.ndarray | None, size: int, seed: int
+) -> dict[str, list[np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    spec, clean = probe.spec, train[:size]
+    ladders = {"noise": [clean, *(noise(spec, clean, s, rng) for s in _NOISES)]}
+    if isinstance(spec, ImageSpec):
+        ladders["blur"] = [clean, *(blur(spec, clean, s) for s in _BLURS)]
+    # parts of the distribution: the classes, or regions of the data where there are none
+    parts = probe.training.cell(probe.spaces["pca"](train)) if labels is None else labels
+    present = np.unique(parts)
+    kept = [present[: len(present) - round(len(present) * share)] for share in (0.0, 0.25, 0.5)]
+    ladders["missing parts"] = [train[np.isin(parts, group)][:size] for group in kept]
+    half = size // 2
+    ladders["copies"] = [unseen, np.concatenate([unseen[:half], clean[half:]]), clean]
+    return ladders
+
+
+def _verdict(name: str, climbs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> dict[str, Any]:
+    for rule in _RULES:
+        if rule.metric != name.split("/")[0] or rule.ladder not in climbs:
+            continue
+        rungs = [values[name] for values in climbs[rule.ladder]]
+        numbers = [rung for rung in rungs if not isinstance(rung, str)]
+        if len(numbers) < len(rungs):
+            why = next(rung for rung in rungs if isinstance(rung, str))
+            return {"usable": False, "why": f"undefined on the self-test's {rule.ladder}: {why}"}
+        steps = rule.sign * np.diff(numbers)
+        if steps.sum() < rule.least or (steps < -_SLACK * steps.sum()).any():
+            word = "rise" if rule.sign > 0 else "fall"
+            ladder = " → ".join(f"{number:.3g}" for number in numbers)
+            return {"usable": False, "why": f"does not {word} as it should with {rule.ladder} ({ladder})"}
+    return {"usable": True, "why": None}

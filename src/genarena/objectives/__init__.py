@@ -1,0 +1,1 @@
+"""Learning objectives as pure functions; each cites its paper and equation."""

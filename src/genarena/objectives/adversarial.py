@@ -1,0 +1,101 @@
+"""Adversarial losses and the penalties that make them converge.
+
+All take raw logits (no sigmoid), shape ``(N,)``, and return a scalar mean. The value of the game is
+V(D, G) = E[log D(x)] + E[log(1 - D(G(z)))] (Goodfellow et al. 2014, eq. 1), with D = sigmoid(logit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
+
+
+class AdversarialLoss(NamedTuple):
+    """A pair of losses and whether the discriminator's optimum is a density ratio (exp(logit) = p_data / p_model)."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+    density_ratio: bool
+
+
+def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
+    """-V(D, G): -E log D(x) - E log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1)."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def _minimax(fake: Tensor) -> Tensor:
+    """E log(1 - D(G(z))): vanishing gradient where the discriminator wins (Goodfellow et al. 2014, eq. 1)."""
+    return -F.softplus(fake).mean()
+
+
+def _non_saturating(fake: Tensor) -> Tensor:
+    """-E log D(G(z)) (Goodfellow et al. 2014, section 3); with it the game is no longer zero-sum."""
+    return F.softplus(-fake).mean()
+
+
+def _least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Mao et al. 2017, eq. 9 with a = 0, b = c = 1."""
+    return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
+
+
+def _least_squares_generator(fake: Tensor) -> Tensor:
+    return 0.5 * (fake - 1).square().mean()
+
+
+def _hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Lim & Ye 2017; Miyato et al. 2018, eq. 16."""
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def _critic(real: Tensor, fake: Tensor) -> Tensor:
+    """-(E f(x) - E f(G(z))): minus the Kantorovich dual (Arjovsky et al. 2017, eq. 2)."""
+    return fake.mean() - real.mean()
+
+
+def _raise_score(fake: Tensor) -> Tensor:
+    """-E f(G(z)), the generator's loss under hinge (eq. 17) and Wasserstein (eq. 2)."""
+    return -fake.mean()
+
+
+LOSSES: dict[str, AdversarialLoss] = {
+    "non-saturating": AdversarialLoss(_cross_entropy, _non_saturating, True),
+    "minimax": AdversarialLoss(_cross_entropy, _minimax, True),
+    "least-squares": AdversarialLoss(_least_squares_discriminator, _least_squares_generator, False),
+    "hinge": AdversarialLoss(_hinge_discriminator, _raise_score, False),
+    "wasserstein": AdversarialLoss(_critic, _raise_score, False),
+}
+
+
+def _squared_slope(score: Tensor, at: Tensor) -> Tensor:
+    """||grad_x score||^2 of each example, shape ``(N,)``, differentiable again."""
+    (slope,) = torch.autograd.grad(score.sum(), at, create_graph=True)
+    return slope.flatten(1).square().sum(1)
+
+
+def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
+    """1/2 E ||grad D(x)||^2 on real data (Mescheder et al. 2018, eq. 9, without its weight gamma)."""
+    real = real.detach().requires_grad_(True)
+    return 0.5 * _squared_slope(discriminator(real), real).mean()
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """E (||grad D(x^)|| - 1)^2 on lines between real and fake (Gulrajani et al. 2017, eq. 3, without lambda).
+
+    Parameters
+    ----------
+    discriminator : callable
+    real, fake : Tensor
+        ``(N, ...)``.
+    mix : Tensor
+        ``(N,)`` uniform in [0, 1): the place on each line.
+    """
+    mix = mix.view(-1, *[1] * (real.ndim - 1))
+    between = torch.lerp(fake.detach(), real.detach(), mix).requires_grad_(True)
+    # The small constant keeps the root differentiable where the critic is flat.
+    return ((_squared_slope(discriminator(between), between) + 1e-12).sqrt() - 1).square().mean()

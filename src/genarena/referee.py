@@ -1,0 +1,160 @@
+"""The referee plays one round of a game: backward into the moving players only, mean over processes, finite check, step.
+
+It also keeps the average of the weights that is served. It knows no data, no budget and no files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from . import distributed
+from .game import Draw, Game, Report, Stats, Turn
+
+
+class NonFinite(Exception):
+    """A loss or gradient that is not finite; nothing was stepped in that turn."""
+
+    def __init__(self, player: str, what: str):
+        super().__init__(f"{what} of player '{player}' is not finite")
+        self.player = player
+        self.what = what
+
+
+class Average:
+    """Exponential moving average of a game's weights and floating-point buffers.
+
+    Batch-norm statistics are averaged along with the weights they belong to; counters are copied.
+    """
+
+    def __init__(self, game: Game, half_life: int):
+        self.half_life = half_life
+        live = {k: v for k, v in game.state_dict(keep_vars=True).items()}
+        self.state = {k: v.detach().clone() for k, v in live.items()}
+        floating = [k for k, v in live.items() if v.is_floating_point()]
+        self._live = [live[k].detach() for k in floating]
+        self._mean = [self.state[k] for k in floating]
+        self._copied = [(self.state[k], v.detach()) for k, v in live.items() if not v.is_floating_point()]
+
+    def update(self, batch_images: int, images: int) -> None:
+        """Move towards the live weights after a round of `batch_images`, `images` seen so far."""
+        half_life = min(self.half_life, 0.05 * images)
+        torch._foreach_lerp_(self._mean, self._live, 1 - 0.5 ** (batch_images / max(half_life, 1e-8)))
+        for mean, live in self._copied:
+            mean.copy_(live)
+
+
+@dataclass
+class Round:
+    """Losses and terms of one round, still on the device."""
+
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    terms: dict[str, Tensor] = field(default_factory=dict)
+    gradient_norms: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Referee:
+    """Trains the players of a game, one round at a time.
+
+    Parameters
+    ----------
+    game : Game
+        In train mode, on its device.
+    rate : float
+        Factor on every learning rate (halved by a roll-back).
+    """
+
+    def __init__(self, game: Game, rate: float = 1.0):
+        self.game = game
+        self.parameters = {player: game.parameters_of(player) for player in game.players}
+        self.optimizers = {p: game.optimizer(p, parameters) for p, parameters in self.parameters.items()}
+        self.set_rate(rate)
+        half_life = getattr(game.config, "average_images", 0)
+        self.average = Average(game, half_life) if half_life else None
+
+    def set_rate(self, rate: float) -> None:
+        """Scale the configured learning rates."""
+        for player, optimizer in self.optimizers.items():
+            fresh = self.game.optimizer(player, self.parameters[player])
+            for group, default in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+                group["lr"] = default["lr"] * rate
+
+    def play_round(self, draw: Draw) -> Round:
+        """Play one round and average the weights.
+
+        Raises
+        ------
+        NonFinite
+            Naming the player; that turn was not stepped, and gradients are cleared.
+        """
+        result = Round()
+        before = draw.images
+        moves = self.game.play(draw)
+        answer: Report | dict[str, Tensor] | None = None
+        while True:
+            try:
+                move = moves.send(answer)  # type: ignore[attr-defined]
+            except StopIteration:
+                break
+            if isinstance(move, Stats):
+                answer = {name: number.detach().clone() for name, number in move.numbers.items()}
+                distributed.mean_(answer.values())
+            else:
+                answer = self._settle(move, result)
+        if self.average:
+            self.average.update(draw.images - before, draw.images)
+        return result
+
+    def _settle(self, turn: Turn, result: Round) -> Report:
+        """Gradients of every moving player from the shared forward, then all their steps."""
+        players = list(turn.losses)
+        for player in players:
+            self.optimizers[player].zero_grad(set_to_none=True)
+            turn.losses[player].backward(inputs=self.parameters[player], retain_graph=player != players[-1])
+        losses = {player: loss.detach().clone() for player, loss in turn.losses.items()}
+        gradients = {p: [w.grad for w in self.parameters[p] if w.grad is not None] for p in players}
+        distributed.mean_([*losses.values(), *(g for group in gradients.values() for g in group)])
+        norms = {p: torch.stack(torch._foreach_norm(g)).norm() for p, g in gradients.items() if g}
+        for player in players:
+            # One look a player and turn; a norm is non-finite where any gradient is.
+            if not bool(torch.isfinite(losses[player] + norms.get(player, 0.0))):
+                what = "the gradient" if bool(torch.isfinite(losses[player])) else "the loss"
+                self._clear(players)
+                raise NonFinite(player, what)
+        for player in players:
+            self.optimizers[player].step()
+        self._clear(players)
+        result.losses.update(losses)
+        result.terms.update({name: term.detach() for name, term in turn.terms.items()})
+        result.gradient_norms.update(norms)
+        return Report(losses, norms)
+
+    def _clear(self, players: list[str]) -> None:
+        for player in players:
+            self.optimizers[player].zero_grad(set_to_none=True)
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """Every optimizer tensor under ``player.index.name``."""
+        flat = {}
+        for player, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                for name, value in state.items():
+                    flat[f"{player}.{index}.{name}"] = torch.as_tensor(value)
+        return flat
+
+    def load_optimizer_state(self, flat: dict[str, Tensor]) -> None:
+        """Restore what `optimizer_state` gave.
+
+        Moments take their weight's memory layout: fused kernels walk both by storage order.
+        """
+        for player, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in flat.items():
+                owner, index, name = key.rsplit(".", 2)
+                if owner == player:
+                    weight = self.parameters[player][int(index)]
+                    moment = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+                    state.setdefault(int(index), {})[name] = moment
+            optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,7 @@
+"""The report: reads a comparison's folder, writes one HTML file; imports no torch and trains nothing."""
+
+from __future__ import annotations
+
+from genarena.report.build import build_report
+
+__all__ = ["build_report"]

@@ -1,0 +1,374 @@
+"""Plays rounds until the budget ends, and keeps the run folder such that a kill at any instant loses nothing but time.
+
+Randomness is a pure function of (seed, round): torch's default generators are re-seeded before each round, so noise,
+dropout and augmentation replay exactly and a resumed run needs no generator state. Evaluation and pictures draw from
+generators of their own. The trainer knows no metric: what is measured on the way is passed in as a callable.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from . import distributed
+from .budget import Budget
+from .checkpoint import Checkpoint, RunFolder, finite
+from .data import Batch, Loader
+from .errors import RunError, StorageError, TrainingError
+from .events import Event, Sink
+from .game import Game
+from .referee import NonFinite, Referee, Round
+
+MOST_SKIPS = 3  # non-finite rounds before a roll-back
+MOST_ROLLBACKS = 2
+MOST_FAILED_SAVES = 3
+LOG_SECONDS = 1.0  # between two looks at the losses; looking synchronises the device
+CHECKPOINT_SHARE = 30  # a checkpoint is at most this fraction of the time since the last
+
+Monitor = Callable[[Game, int], dict[str, float]]
+
+
+class Interrupted(Exception):
+    """A signal asked for the end; the state was saved."""
+
+    def __init__(self, number: int):
+        super().__init__(f"signal {number}")
+        self.exit_code = 128 + number
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands; all of it goes into the checkpoint."""
+
+    round: int = 0
+    batches: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    rate: float = 1.0
+    skips: int = 0
+    rollbacks: int = 0
+
+
+class CountedDraw:
+    """Gives a game the loader's next batch and counts it."""
+
+    def __init__(self, loader: Loader, progress: Progress):
+        self.loader = loader
+        self.batches = progress.batches
+        self.images = progress.images
+
+    def __call__(self) -> Batch:
+        batch = self.loader.batch(self.batches)
+        self.batches += 1
+        self.images += self.loader.batch_size
+        return batch
+
+
+def seed_round(seed: int, number: int, device: torch.device) -> None:
+    """Seed torch's default generators for one round (splitmix64 of seed and round)."""
+    mixed = (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xD1B54A32D192ED03) & (2**64 - 1)
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
+    mixed = (mixed ^ (mixed >> 27)) & (2**63 - 1)
+    torch.default_generator.manual_seed(mixed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(mixed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(mixed)
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in megabytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 1024)
+
+
+class Trainer:
+    """Trains one game in one run folder.
+
+    Parameters
+    ----------
+    game : Game
+        Freshly built from its seed, on `device`.
+    loader : Loader
+    folder : RunFolder
+        Locked by the caller.
+    budget : Budget
+    seed : int
+    device : torch.device
+    every : int
+        Images between two looks at the model (monitor and pictures).
+    monitor : callable, optional
+        ``(served game in eval mode, images) -> numbers``, run at every look in the main process.
+    sinks : sequence of Sink
+    checkpoint_seconds : float
+        Least time between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        loader: Loader,
+        folder: RunFolder,
+        *,
+        budget: Budget,
+        seed: int,
+        device: torch.device,
+        every: int,
+        served: Game,
+        monitor: Monitor | None = None,
+        sinks: Callable[[int], Sequence[Sink]] = lambda _: (),
+        checkpoint_seconds: float = 30.0,
+    ):
+        self.game, self.loader, self.folder = game, loader, folder
+        self.budget, self.seed, self.device = budget, seed, device
+        self.every, self.monitor, self.served = every, monitor, served
+        self.checkpoint_seconds = checkpoint_seconds
+        self.total = budget.images(len(loader))
+        self.referee = Referee(game.train())
+        self.progress = Progress()
+        self.draw = CountedDraw(loader, self.progress)
+        self.warnings: list[str] = []
+        self.sinks: Sequence[Sink] = ()
+        self._signal: int | None = None
+        self._failed_saves = 0
+        resumed = self._resume()
+        self.sinks = sinks(self.progress.round) if distributed.is_main() else ()
+        for warning in self.warnings:
+            self.emit("warning", text=warning)
+        if resumed:
+            self.emit("resume", text=f"resumed at {self.progress.images:,} images")
+
+    # -- the loop ----------------------------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Train until the budget ends; returns where training stands.
+
+        Raises
+        ------
+        TrainingError
+            Where skipping and rolling back did not help.
+        Interrupted
+            After a signal, once the state is saved.
+        """
+        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            self._loop()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            for sink in self.sinks:
+                sink.close()
+        return self.progress
+
+    def _loop(self) -> None:
+        if self.progress.round == 0:
+            self._look()
+            if not self.folder.steps():
+                self._save()
+        saved_at = logged_at = time.monotonic()
+        save_seconds = 0.0
+        while not self._finished():
+            started, cpu = time.perf_counter(), time.process_time()
+            before = self.progress.images
+            try:
+                seed_round(self.seed, self.progress.round, self.device)
+                result = self.referee.play_round(self.draw)
+            except NonFinite as trouble:
+                self._recover(trouble)
+                continue
+            self.progress = replace(
+                self.progress,
+                round=self.progress.round + 1,
+                batches=self.draw.batches,
+                images=self.draw.images,
+                seconds=self.progress.seconds + time.perf_counter() - started,
+                cpu_seconds=self.progress.cpu_seconds + time.process_time() - cpu,
+            )
+            if self.progress.images // self.every > before // self.every or self._finished():
+                self._look()
+            now = time.monotonic()
+            if now - logged_at > LOG_SECONDS:
+                logged_at = now
+                self._log(result)
+            due = now - saved_at > max(self.checkpoint_seconds, CHECKPOINT_SHARE * save_seconds)
+            stop, save = distributed.any_([self._signal is not None, due], self.device)
+            if stop or save or self._finished():
+                self._log(result)
+                began = time.monotonic()
+                self._save()
+                saved_at = time.monotonic()
+                save_seconds = saved_at - began
+            if stop:
+                raise Interrupted(self._signal or signal.SIGTERM)
+        self.emit("end", text="budget reached")
+
+    def _finished(self) -> bool:
+        if self.total is not None:
+            return self.progress.images >= self.total
+        (over,) = distributed.any_([self.progress.seconds >= self.budget.amount], self.device)
+        return over
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        if self._signal is not None:
+            raise SystemExit(128 + number)
+        self._signal = number
+
+    # -- looking -----------------------------------------------------------------------------------------------------
+
+    def serve(self) -> Game:
+        """The game with the weights to be served (averaged where there is an average), in eval mode."""
+        average = self.referee.average
+        self.served.load_state_dict(average.state if average else self.game.state_dict())
+        return self.served.eval()
+
+    def _look(self) -> None:
+        if self.monitor is None or not distributed.is_main():
+            return
+        with torch.random.fork_rng(), torch.no_grad():
+            numbers = self.monitor(self.serve(), self.progress.images)
+        if numbers:
+            self.emit("monitor", numbers)
+
+    def _log(self, result: Round) -> None:
+        numbers = {f"loss/{k}": float(v) for k, v in result.losses.items()}
+        numbers |= {k: float(v) for k, v in result.terms.items()}
+        numbers |= {f"gradient/{k}": float(v) for k, v in result.gradient_norms.items()}
+        self.emit("log", numbers)
+
+    def emit(self, kind: str, numbers: dict[str, float] | None = None, text: str = "") -> None:
+        """Send an event, stamped with where training stands, to every sink."""
+        p = self.progress
+        event = Event(kind, p.round, p.images, round(p.seconds, 4), round(p.cpu_seconds, 4), numbers or {}, text)
+        for sink in self.sinks:
+            sink.emit(event)
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Commit a checkpoint, unless the state is not finite (roll back) or the disk refuses (warn, try again later)."""
+        if not finite(self.game.state_dict()):
+            self._roll_back("a weight or buffer is not finite")
+            return
+        if not distributed.is_main():
+            return
+        average = self.referee.average
+        checkpoint = Checkpoint(
+            asdict(self.progress),
+            self.game.state_dict(),
+            average.state if average else {},
+            self.referee.optimizer_state(),
+        )
+        try:
+            self.folder.commit(checkpoint, self.progress.round)
+            self._failed_saves = 0
+        except OSError as error:
+            self._failed_saves += 1
+            text = (
+                f"no checkpoint at {self.progress.images:,} images: {error.strerror or error}; the previous one stands"
+            )
+            if self._failed_saves >= MOST_FAILED_SAVES or self._finished() or self._signal:
+                raise StorageError(
+                    f"{text}. Free space for '{self.folder.path}' and run the same command again."
+                ) from None
+            self._warn(text + ", training goes on")
+
+    def _resume(self) -> bool:
+        """Continue from the newest intact checkpoint, if there is any; True where anything had been trained."""
+        return self._restore_newest() is not None and self.progress.round > 0
+
+    def _restore_newest(self) -> int | None:
+        """Restore the newest intact checkpoint and return its step; None where there is no checkpoint at all."""
+        steps = self.folder.steps()
+        for step in steps:
+            try:
+                self._restore(step)
+                return step
+            except (RunError, OSError) as error:
+                self._warn(f"checkpoint {step} cannot be used: {error} Using the one before it.")
+        if steps:
+            raise RunError(f"no intact checkpoint in '{self.folder.checkpoints}': move it away to start again.")
+        return None
+
+    def _restore(self, step: int) -> None:
+        average = self.referee.average
+        loaded = self.folder.load(step, self.game.state_dict(), average.state if average else {})
+        state = {k: v for k, v in loaded.state.items() if k in Progress.__dataclass_fields__}
+        self.game.load_state_dict(loaded.model)
+        if average:
+            for name, tensor in average.state.items():
+                tensor.copy_(loaded.ema[name])
+        self.referee.load_optimizer_state(dict(loaded.optimizer))
+        self.progress = Progress(**state)
+        self.referee.set_rate(self.progress.rate)
+        self.draw = CountedDraw(self.loader, self.progress)
+
+    # -- trouble -----------------------------------------------------------------------------------------------------
+
+    def _recover(self, trouble: NonFinite) -> None:
+        """Skip a round that is not finite; after too many, roll back."""
+        place = f"{trouble} at {self.progress.images:,} images (round {self.progress.round})"
+        self.progress = replace(
+            self.progress,
+            round=self.progress.round + 1,
+            batches=self.draw.batches,
+            images=self.draw.images,
+            skips=self.progress.skips + 1,
+        )
+        if self.progress.skips <= MOST_SKIPS:
+            self._warn(f"{place}: round skipped ({self.progress.skips} of {MOST_SKIPS})")
+        else:
+            self._roll_back(place)
+
+    def _roll_back(self, place: str) -> None:
+        """Go back to the last good checkpoint with half the learning rate."""
+        rollbacks, rate = self.progress.rollbacks + 1, self.progress.rate / 2
+        steps = self.folder.steps()
+        if rollbacks > MOST_ROLLBACKS or not steps:
+            raise TrainingError(
+                f"training diverged: {place}, after {MOST_SKIPS} skipped rounds and {rollbacks - 1} roll-backs. "
+                f"Last good checkpoint: {steps[0] if steps else 'none'}. Try a lower learning_rate."
+            )
+        distributed.barrier()
+        step = self._restore_newest()
+        self.progress = replace(self.progress, rollbacks=rollbacks, rate=rate, skips=0)
+        self.referee.set_rate(rate)
+        self._warn(f"{place}: rolled back to checkpoint {step}, learning rate x {rate:g}")
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.emit("warning", text=text)
+
+
+def images_per_second(make: Callable[[], tuple[Game, Loader]], device: torch.device, threads: int) -> float:
+    """Training speed with some number of threads: the best of a few rounds on a throw-away copy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        game, loader = make()
+        referee = Referee(game.train())
+        draw = CountedDraw(loader, Progress())
+        best = 0.0
+        deadline = time.perf_counter() + 2.0
+        for number in range(12):
+            start, images = time.perf_counter(), draw.images
+            seed_round(0, number, device)
+            referee.play_round(draw)
+            now = time.perf_counter()
+            if number:  # the first round pays for allocation and kernel selection
+                best = max(best, (draw.images - images) / (now - start))
+            if now > deadline and number:
+                break
+        return best
+    except NonFinite:
+        return math.nan
+    finally:
+        torch.set_num_threads(before)

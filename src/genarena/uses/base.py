@@ -1,0 +1,122 @@
+"""What a use is, and what measuring one may look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ..data import Dataset
+from ..fitted import FittedModel
+from ..game import Capability
+from ..metrics import Evaluator, Metric, Score
+
+View = Literal["all", "detect"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One fitted model, what it is measured on and with.
+
+    Attributes
+    ----------
+    fitted : FittedModel
+    dataset : Dataset
+        The view of the data that this model was trained on.
+    evaluator : Evaluator
+    seed : int
+        Of every draw made while measuring.
+    hidden : int or None
+        The class left out of training.
+    result : dict
+        ``result.json`` of the run.
+    """
+
+    fitted: FittedModel
+    dataset: Dataset
+    evaluator: Evaluator
+    seed: int
+    hidden: int | None
+    result: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Use:
+    """A purpose, how a model is measured for it, and what difference would matter.
+
+    Attributes
+    ----------
+    name, title, question : str
+    needs : tuple of str
+        Capabilities of which a model must have one to serve; empty where any model can.
+    view : {"all", "detect"}
+        Which training data: all of them, or one class left out.
+    metrics : callable
+        Ids of the evaluator's spaces, most meaningful first -> keys of scores. The first decides; where another
+        ranks the leader clearly behind, the verdict is undecided.
+    better : {"low", "high"}
+    sesoi : float
+        Smallest effect of interest: a difference below it does not matter in practice.
+    relative : bool
+        Whether `sesoi` is a share of the better score or in the metric's unit.
+    sesoi_text : str
+    measure : callable
+        Context -> scores by key.
+    command : str
+        How a winner is used; ``DIR`` stands for the comparison.
+    catalogue : tuple of Metric
+        Metrics that this use brings along.
+    gate : tuple of (str, float), optional
+        Key of a metric (higher is better) of which a winner must reach this share of the best contender's.
+    curve : str
+        The monitor's number that tells whether training still moved.
+    baselines_win : bool
+        Whether closed-form baselines can win.
+    needs_labels : bool
+    """
+
+    name: str
+    title: str
+    question: str
+    needs: tuple[Capability, ...]
+    metrics: Callable[[Sequence[str]], list[str]]
+    better: Literal["low", "high"]
+    sesoi: float
+    relative: bool
+    sesoi_text: str
+    measure: Callable[[Context], dict[str, Score]]
+    command: str
+    view: View = "all"
+    catalogue: tuple[Metric, ...] = ()
+    gate: Callable[[Sequence[str]], tuple[str, float]] | None = None
+    curve: str = "mse"
+    baselines_win: bool = True
+    needs_labels: bool = field(default=False)
+
+
+def why_not(use: Use, capabilities: Mapping[Capability, str | None], has_labels: bool) -> str | None:
+    """The reason a model cannot serve a use, or None."""
+    if use.needs_labels and not has_labels:
+        return "no labels in the data"
+    reasons = [capabilities[need] for need in use.needs]
+    return reasons[0] if reasons and all(reasons) else None
+
+
+def bootstrap_score(statistic: Callable[[np.ndarray], float], n: int, seed: int, replicates: int = 40) -> Score:
+    """A score with bootstrap replicates over examples.
+
+    Parameters
+    ----------
+    statistic : callable
+        Row indices ``(m,)`` -> value. For statistics that duplicates do not bias.
+    n : int
+        Number of examples.
+    seed : int
+    replicates : int
+    """
+    rng = np.random.default_rng(seed)
+    value = statistic(np.arange(n))
+    draws = [statistic(rng.integers(0, n, n)) for _ in range(replicates)]
+    return Score(value, n, tuple(float(value + d - np.mean(draws)) for d in draws))

@@ -1,0 +1,60 @@
+"""Generate: do samples look real, and do they cover the data? Two uses, since either can be had without the other."""
+
+from __future__ import annotations
+
+import time
+
+from ..metrics import Metric, Score
+from .base import Context, Use
+
+
+def measure(context: Context) -> dict[str, Score]:
+    """The evaluator's panel on as many samples as it compares, and the speed of sampling."""
+    fitted, evaluator = context.fitted, context.evaluator
+    fitted.sample(evaluator.n, context.seed + 1)  # warm-up: the first call pays for allocation
+    started = time.perf_counter()
+    samples = fitted.sample(evaluator.n, context.seed)
+    seconds = time.perf_counter() - started
+    speed = Score(evaluator.n / seconds, evaluator.n)
+    return {**evaluator.panel(samples, seed=context.seed), "sample_images_per_second": speed}
+
+
+SPEED = Metric(
+    "sample_images_per_second",
+    "Sampling speed",
+    "examples/s",
+    "high",
+    "wall clock",
+    "New examples drawn in a second; other work on the machine slows it down.",
+)
+
+FIDELITY = Use(
+    name="generate-fidelity",
+    title="Generate: fidelity",
+    question="Whose samples look most like real data?",
+    needs=("sample",),
+    metrics=lambda spaces: [f"fd_inf/{space}" for space in spaces],
+    better="low",
+    sesoi=0.1,
+    relative=True,
+    sesoi_text="10 % of the distance",
+    measure=measure,
+    command="genarena sample DIR --for generate-fidelity -n 64 --out samples.png",
+    catalogue=(SPEED,),
+    curve="fd",
+)
+
+DIVERSITY = Use(
+    name="generate-diversity",
+    title="Generate: diversity",
+    question="Whose samples cover the most of the real data?",
+    needs=("sample",),
+    metrics=lambda spaces: [f"coverage/{space}" for space in spaces],
+    better="high",
+    sesoi=0.03,
+    relative=False,
+    sesoi_text="0.03 of the real data covered",
+    measure=measure,
+    command="genarena sample DIR --for generate-diversity -n 64 --out samples.png",
+    curve="fd",
+)

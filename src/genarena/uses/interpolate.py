@@ -1,0 +1,64 @@
+"""Interpolate: is the way between two examples short and even, and does it stay among real data?
+
+Between codes of test examples where there is an encoder, between draws from the prior where there is none. The length of
+a path alone would favour fading one example into the other, so a winner's midpoints must also be about as realistic
+(precision) as the best contender's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..fitted import FittedModel
+from ..metrics import Metric, Score
+from .base import Context, Use
+
+PATHS = 200
+STEPS = 9
+
+
+def measure(context: Context) -> dict[str, Score]:
+    """Relative path length and largest jump, and the precision of midpoints."""
+    fitted, evaluator = context.fitted, context.evaluator
+    half = min(PATHS, evaluator.n // 2)
+    points = interpolations(fitted, evaluator.reference, half, context.seed)
+    scores = evaluator.path(points, seed=context.seed)
+    middle = evaluator.realism(points[:, STEPS // 2], seed=context.seed)
+    return {**scores, **{f"midpoint_precision/{space}": score for space, score in middle.items()}}
+
+
+def interpolations(fitted: FittedModel, examples: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Decoded points on `count` ways, stored values ``(count, STEPS, ...)``."""
+    if fitted.capabilities()["encode"] is None:
+        ends = fitted.encode(examples[: 2 * count])
+        return fitted.interpolate(ends[:count], ends[count:], STEPS)
+    ends = fitted.latents(2 * count, seed)
+    return fitted.interpolate(ends[:count], ends[count:], STEPS, spherical=True)
+
+
+INTERPOLATE = Use(
+    name="interpolate",
+    title="Interpolate",
+    question="Whose ways between two examples are the most direct through real-looking ones?",
+    needs=("encode", "sample"),
+    metrics=lambda spaces: [f"path_length/{space}" for space in spaces],
+    better="low",
+    sesoi=0.05,
+    relative=True,
+    sesoi_text="5 % of the path",
+    measure=measure,
+    command="genarena interpolate DIR --for interpolate --out interpolation.png",
+    catalogue=(
+        Metric(
+            "midpoint_precision",
+            "Realism half way",
+            "",
+            "high",
+            "Kynkäänniemi et al. 2019",
+            "Share of half-way points of interpolations that look like some real example.",
+            (0, 1),
+        ),
+    ),
+    gate=lambda spaces: (f"midpoint_precision/{spaces[0]}", 0.8),
+    curve="fd",
+)

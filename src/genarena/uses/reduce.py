@@ -1,0 +1,96 @@
+"""Reduce: how much of the classes can a simple classifier read from the code, with few labels or many?"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ..metrics import Metric, Score
+from .base import Context, Use, bootstrap_score
+
+LABELS = (50, 200, None)  # None: all, at most MOST
+MOST = 10_000
+REPEATS = 5  # draws of a small labelled set
+
+
+def probe_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
+    """Hits of a logistic regression on frozen codes, ``(N_test,)`` of 0 and 1.
+
+    Parameters
+    ----------
+    train, test : numpy.ndarray
+        Codes ``(N, L)``.
+    labels, truth : numpy.ndarray
+        Class indices ``(N,)``.
+    seed : int
+    """
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
+    return (classifier.fit(train, labels).predict(test) == truth).astype(float)
+
+
+def _labelled(labels: np.ndarray, count: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a labelled subset with every class as even as it can be."""
+    if count is None or count >= len(labels):
+        return rng.permutation(len(labels))[:MOST]
+    order = rng.permutation(len(labels))
+    rank = np.empty(len(labels))  # how many of its class come before each row, in the shuffled order
+    for index in np.unique(labels):
+        members = order[labels[order] == index]
+        rank[members] = np.arange(len(members))
+    return order[np.argsort(rank[order], kind="stable")][:count]
+
+
+def measure(context: Context) -> dict[str, Score]:
+    """Accuracy of a linear probe on test codes, by number of labels, and their mean."""
+    dataset, fitted = context.dataset, context.fitted
+    labels, truth = dataset.labels("train"), dataset.labels("test")
+    if labels is None or truth is None:
+        return {}
+    rows = np.random.default_rng(context.seed).permutation(len(labels))[:MOST]
+    codes, labels = fitted.encode(dataset.values("train")[rows]), labels[rows]
+    test = fitted.encode(dataset.values("test"))
+    scores: dict[str, Score] = {}
+    hits = []
+    for count in LABELS:
+        if count is not None and (count >= len(labels) or count < len(np.unique(labels))):
+            continue
+        repeats = []
+        for repeat in range(REPEATS if count else 1):
+            chosen = _labelled(labels, count, np.random.default_rng([context.seed, repeat]))
+            repeats.append(probe_accuracy(codes[chosen], labels[chosen], test, truth, context.seed))
+        mean_hits = np.mean(repeats, axis=0)
+        hits.append(mean_hits)
+        key = f"probe_accuracy/{count or 'all'}"
+        scores[key] = bootstrap_score(lambda r, h=mean_hits: float(h[r].mean()), len(truth), context.seed)  # type: ignore[misc]
+    overall = np.mean(hits, axis=0)
+    scores["probe_accuracy"] = bootstrap_score(lambda r: float(overall[r].mean()), len(truth), context.seed)
+    return scores
+
+
+REDUCE = Use(
+    name="reduce",
+    title="Reduce",
+    question="Whose code tells a simple classifier most, with few labels and with many?",
+    needs=("encode",),
+    metrics=lambda spaces: ["probe_accuracy"],
+    better="high",
+    sesoi=0.01,
+    relative=False,
+    sesoi_text="one point of accuracy",
+    measure=measure,
+    command="genarena encode DIR DATA --for reduce --out codes.npz",
+    catalogue=(
+        Metric(
+            "probe_accuracy",
+            "Probe accuracy",
+            "",
+            "high",
+            "linear probe",
+            "Share of test examples a logistic regression on the code classifies right; by number of labels, and on average.",
+            (0, 1),
+        ),
+    ),
+    needs_labels=True,
+)

@@ -1,0 +1,224 @@
+"""Imports point one way, and what must not appear in the source does not."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[2] / "src" / "genarena"
+
+# A module may import modules of a lower rank, and its own package. `docs/architecture.md` draws this.
+RANK = {
+    "errors": 0,
+    "distributed": 0,
+    "data": 1,
+    "budget": 1,
+    "events": 1,
+    "checkpoint": 1,
+    "report": 1,
+    "nets": 2,
+    "objectives": 2,
+    "game": 2,
+    "metrics": 3,
+    "kinds": 3,
+    "models": 4,
+    "referee": 4,
+    "trainer": 5,
+    "fitted": 5,
+    "fit": 6,
+    "uses": 7,
+    "estimators": 7,
+    "export": 7,
+    "catalogue": 7,
+    "comparison": 8,
+    "api": 9,
+    "console": 9,
+    "housekeeping": 9,
+    "cli": 10,
+    "__main__": 11,
+}
+
+# What a module may import where its rank alone would allow more; None is any lower rank.
+ONLY = {
+    "distributed": set(),
+    "data": {"errors"},
+    "checkpoint": {"errors"},
+    "report": {"errors"},
+    "nets": {"data", "distributed"},
+    "objectives": {"data", "distributed", "errors"},
+    "metrics": {"data", "nets", "errors"},
+    "referee": {"game", "distributed"},
+    "trainer": {"referee", "game", "data", "budget", "checkpoint", "events", "distributed", "errors"},
+}
+
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+TORCH_FREE = {"errors", "budget", "events", "report"}  # read and shown without waiting for torch
+SEEDERS = {"trainer.py", "fitted.py", "metrics/classifier.py"}  # they seed torch's own generator: a round, a start
+GLOBAL_SEEDS = {"manual_seed", "manual_seed_all", "seed_all"}
+GENERATORS = {"default_rng", "Generator", "Philox", "SeedSequence", "BitGenerator"}
+
+FILES = sorted(SOURCE.rglob("*.py"))
+by_name = pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
+
+
+def module_of(path: Path) -> str:
+    """The row of `RANK` a file belongs to."""
+    relative = path.relative_to(SOURCE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST, path: Path) -> Iterator[str]:
+    """Absolute dotted names of everything a file imports, inside functions too."""
+    package = ["genarena", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{origin}.{alias.name}" for alias in node.names)
+
+
+def needs(path: Path, source: str | None = None) -> set[str]:
+    """The rows of `RANK` that a file imports, its own left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8") if source is None else source)
+    rows = {name.split(".")[1] for name in imported(tree, path) if name.startswith("genarena.")}
+    return (rows & set(RANK)) - {module_of(path)}
+
+
+def dotted(node: ast.expr) -> str:
+    """``torch.cuda.manual_seed`` and the like; empty for a method of something computed."""
+    text = ast.unparse(node)
+    return text if text.replace(".", "").isidentifier() else ""
+
+
+def offences(source: str, relative: str = "any.py") -> list[str]:
+    """What must not appear in our source: ``line: what``."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found += [
+            f"{node.lineno}: imports {n}" for n in names if n.split(".")[0] in PICKLES or n in ("random", "torch.load")
+        ]
+        if isinstance(node, ast.Call):
+            found += [f"{node.lineno}: {what}" for what in _calls(node, relative)]
+    return found
+
+
+def _calls(call: ast.Call, relative: str) -> Iterator[str]:
+    name = dotted(call.func)
+    last = call.func.attr if isinstance(call.func, ast.Attribute) else name
+    if name in ("eval", "exec", "torch.load", "yaml.load", "yaml.unsafe_load", "os.system"):
+        yield name
+    if last in ("extractall", "read_pickle"):
+        yield last
+    arguments = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
+    if arguments.get("shell") is True:
+        yield "shell=True"
+    if "allow_pickle" in arguments and arguments["allow_pickle"] is not False:
+        yield "allow_pickle"
+    if name in ("np.load", "numpy.load") and "allow_pickle" not in arguments:
+        yield "np.load without allow_pickle=False"
+    if name.startswith(("np.random.", "numpy.random.")) and last not in GENERATORS:
+        yield f"{name}: NumPy's global generator"
+    # `torch.Generator().manual_seed(s)` seeds a generator of its own, and has no dotted name.
+    if last in GLOBAL_SEEDS and name.startswith("torch.") and relative not in SEEDERS:
+        yield f"{name}: a global seed"
+
+
+def test_every_module_has_a_rank_and_the_page_on_architecture_shows_it():
+    assert {module_of(path) for path in FILES} - {"__init__"} == set(RANK)
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| (.+?) \|", page, re.MULTILINE)
+    assert {name: int(rank) for rank, names in rows for name in re.findall(r"`(\w+)`", names)} == RANK
+
+
+@by_name
+def test_imports_point_to_lower_ranks(path):
+    module = module_of(path)
+    if module == "__init__":
+        return  # the public names, imported on first use
+    assert {name for name in needs(path) if RANK[name] >= RANK[module]} == set()
+    assert needs(path) <= ONLY.get(module, set(RANK))
+
+
+@by_name
+def test_nothing_dangerous_or_globally_random(path):
+    assert offences(path.read_text(encoding="utf-8"), path.relative_to(SOURCE).as_posix()) == []
+
+
+@by_name
+def test_report_and_the_plain_modules_do_without_torch(path):
+    if module_of(path) in TORCH_FREE:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not [name for name in imported(tree, path) if name.split(".")[0] == "torch"]
+
+
+@by_name
+def test_only_one_file_knows_torch_distributed(path):
+    text = path.read_text(encoding="utf-8")
+    knows = any(name.startswith("torch.distributed") for name in imported(ast.parse(text), path))
+    assert knows == (path.name == "distributed.py")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load",
+        "import random",
+        "torch.load(path)",
+        "eval(text)",
+        "exec(text)",
+        "yaml.load(text)",
+        "subprocess.run(command, shell=True)",
+        "archive.extractall(folder)",
+        "np.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=flag)",
+        "np.random.seed(0)",
+        "x = np.random.randn(3)",
+        "torch.manual_seed(0)",
+        "torch.default_generator.manual_seed(0)",
+        "torch.cuda.manual_seed_all(0)",
+    ],
+)
+def test_the_checker_finds_what_it_looks_for(line):
+    assert offences(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "model.eval()",
+        "np.load(path, allow_pickle=False)",
+        "rng = np.random.default_rng(0)",
+        "g = torch.Generator().manual_seed(0)",
+        "yaml.safe_load(text)",
+        "spec.loader.exec_module(module)",
+    ],
+)
+def test_the_checker_lets_good_code_pass(line):
+    assert not offences(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from ..trainer import Trainer",
+        "from .. import trainer",
+        "import genarena.trainer",
+        "from genarena import trainer",
+    ],
+)
+def test_every_way_to_import_upwards_is_seen(line):
+    inside = SOURCE / "data" / "fields.py"
+    assert needs(inside, line) == {"trainer"}

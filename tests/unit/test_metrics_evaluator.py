@@ -1,0 +1,359 @@
+"""Feature spaces and the frozen evaluator: built, saved, loaded, attacked, and asked about planted faults."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_digits
+
+from genarena.data.fields import Dataset, Field, ImageSpec, LabelSpec, VectorSpec
+from genarena.errors import DataError, RunError, UsageError
+from genarena.metrics import PANEL, Evaluator, FeatureSpace
+from genarena.metrics.fitting import fit_spaces
+from genarena.metrics.spaces import NetRecord
+from genarena.nets.features import ClassifierNet, RandomConvFeatures
+
+
+def split(count: int, train: int, val: int, seed: int = 0) -> dict[str, np.ndarray]:
+    order = np.random.default_rng(seed).permutation(count)
+    parts = {"train": order[:train], "val": order[train : train + val], "test": order[train + val :]}
+    return {name: np.sort(rows) for name, rows in parts.items()}
+
+
+def digits() -> Dataset:
+    bunch = load_digits()
+    images = bunch.images.astype(np.uint8)[:, None]
+    fields = {
+        "image": Field(ImageSpec(1, 8, 8, 17), "target", images),
+        "label": Field(LabelSpec(tuple("0123456789")), "label", bunch.target.astype(np.int64)),
+    }
+    return Dataset("digits", fields, split(len(images), 1257, 180))
+
+
+def rows(count: int = 900, seed: int = 0) -> Dataset:
+    rng = np.random.default_rng(seed)
+    values = (rng.standard_normal((count, 3)) * [1, 10, 0.1] + [0, 100, rng.integers(2)]).astype(np.float32)
+    spec = VectorSpec(3, tuple(values.mean(0).tolist()), tuple(values.std(0).tolist()))
+    return Dataset("rows", {"x": Field(spec, "target", values)}, split(count, 500, 100))
+
+
+@pytest.fixture(scope="module")
+def digit_data() -> Dataset:
+    return digits()
+
+
+@pytest.fixture(scope="module")
+def digit_folder(digit_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    Evaluator.build(digit_data, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluator(digit_data: Dataset, digit_folder: Path) -> Evaluator:
+    return Evaluator.load(digit_folder, digit_data)
+
+
+@pytest.fixture(scope="module")
+def row_data() -> Dataset:
+    return rows()
+
+
+@pytest.fixture(scope="module")
+def row_folder(row_data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    Evaluator.build(row_data, folder)
+    return folder
+
+
+def test_spaces_fit_the_sample_count(evaluator: Evaluator) -> None:
+    assert list(evaluator.spaces) == ["random-conv", "classifier", "pca"]
+    assert evaluator.n == 360 and evaluator.k == 5
+    features = {name: space(evaluator.reference) for name, space in evaluator.spaces.items()}
+    for name, f in features.items():
+        # units that never fire leave the classifier's features fewer dimensions than a tenth of the examples
+        assert len(f) == 360 and f.shape[1] == 36 if name != "classifier" else 10 <= f.shape[1] <= 36
+    assert all(f.dtype == np.float64 for f in features.values())
+
+
+def test_every_key_is_documented_and_measured(evaluator: Evaluator) -> None:
+    assert set(evaluator.floor) == set(evaluator.self_test)
+    assert {name.split("/")[0] for name in evaluator.floor} < set(PANEL)
+    assert set(evaluator.ceilings) == {"mean image", "blurred real", "class missing"}
+    assert all(score.value is not None for score in evaluator.floor.values())
+
+
+def test_floor_is_near_the_ideal_of_each_metric(evaluator: Evaluator) -> None:
+    floor = {name: score.value for name, score in evaluator.floor.items()}
+    for space in evaluator.spaces:
+        assert abs(floor[f"fd_inf/{space}"]) < 1.5
+        assert abs(floor[f"c2st_knn/{space}"] - 0.5) < 0.12
+        assert floor[f"precision/{space}"] > 0.85 and floor[f"coverage/{space}"] > 0.9
+    assert floor["sharpness"] == pytest.approx(1, abs=0.1)
+    assert floor["c_t"] == 0 and 0.3 < floor["authenticity"] < 0.9
+
+
+def test_ceilings_are_worse_than_the_floor_where_they_should_be(evaluator: Evaluator) -> None:
+    blurred, constant, dropped = (
+        {name: score.value for name, score in evaluator.ceilings[title].items()}
+        for title in ("blurred real", "mean image", "class missing")
+    )
+    floor = {name: score.value for name, score in evaluator.floor.items()}
+    for space in evaluator.spaces:
+        assert floor[f"fd_inf/{space}"] + 1 < blurred[f"fd_inf/{space}"] < constant[f"fd_inf/{space}"]
+        assert constant[f"recall/{space}"] == 0
+    assert constant["sharpness"] < blurred["sharpness"] < 0.6
+    assert constant["lost_classes"] == pytest.approx(0.9) and constant["class_tv"] > 0.8
+    assert dropped["class_tv"] > floor["class_tv"]
+
+
+def test_self_test_greys_out_with_a_reason(evaluator: Evaluator) -> None:
+    for result in evaluator.self_test.values():
+        assert result["usable"] == (result["why"] is None)
+    usable = {name for name, result in evaluator.self_test.items() if result["usable"]}
+    assert {"fd_inf/random-conv", "fd_inf/classifier", "recall/classifier", "sharpness", "c_t", "class_tv"} <= usable
+
+
+def test_copies_of_training_images_move_the_copying_tests_alone(evaluator: Evaluator, digit_data: Dataset) -> None:
+    scores = evaluator.panel(digit_data.values("train")[:360], seed=3)
+    assert scores["c_t"].value < -5 and scores["authenticity"].value < 0.05
+    assert abs(scores["fd_inf/classifier"].value) < 2 and scores["coverage/classifier"].value > 0.9
+
+
+def test_panel_is_a_function_of_its_seed_and_replicates_are_centred(evaluator: Evaluator) -> None:
+    samples = evaluator.reference[::-1].copy()
+    first, again = evaluator.panel(samples, seed=1), evaluator.panel(samples, seed=1)
+    assert first == again
+    for score in first.values():
+        assert score.n == 360 and len(score.replicates) == 40
+        assert np.mean(score.replicates) == pytest.approx(score.value, abs=1e-9)
+    assert first["kid/pca"] != evaluator.panel(samples, seed=2)["kid/pca"]
+
+
+def test_undefined_scores_have_reasons_and_raise_nothing(evaluator: Evaluator) -> None:
+    for count, reason in ((0, "no samples"), (1, "needed"), (4, "needed")):
+        scores = evaluator.panel(evaluator.reference[:count], seed=0)
+        assert set(scores) == set(evaluator.floor)
+        assert scores["precision/pca"].value is None and reason in scores["precision/pca"].reason
+    assert evaluator.fast(evaluator.reference[:1]) == np.inf
+
+
+def test_rows_that_are_not_finite_are_said(row_folder: Path, row_data: Dataset) -> None:
+    evaluator = Evaluator.load(row_folder, row_data)
+    assert list(evaluator.spaces) == ["random-mlp", "pca"] and "no labels" in evaluator.notes[0]
+    assert not {"sharpness", "spectrum_error", "class_tv"} & set(evaluator.floor)
+    samples = evaluator.reference.copy()
+    samples[:7, 1] = np.nan
+    scores = evaluator.panel(samples, seed=0)
+    assert {score.value for score in scores.values()} == {None}
+    assert "7 of 300 samples are not finite" in scores["c_t"].reason
+    assert evaluator.fast(samples) == np.inf
+    assert evaluator.reconstruction(evaluator.reference, samples)["mse"].value is None
+    huge = np.full_like(evaluator.reference, 3e38)
+    assert all(score.value is None or np.isfinite(score.value) for score in evaluator.panel(huge, seed=0).values())
+
+
+def test_samples_of_another_kind_are_refused(evaluator: Evaluator) -> None:
+    good = evaluator.reference[:20]
+    for bad in (good.astype(np.float32), good[:, :, :7], np.moveaxis(good, 1, -1)):
+        with pytest.raises(UsageError, match="The evaluator takes uint8"):
+            evaluator.panel(bad, seed=0)
+    with pytest.raises(UsageError, match="out of range"):
+        evaluator.panel(np.full_like(good, 17), seed=0)
+
+
+def test_reconstruction_and_paths(evaluator: Evaluator, row_folder: Path, row_data: Dataset) -> None:
+    images = evaluator.reference[:50]
+    noisy = np.clip(images.astype(int) + np.random.default_rng(0).integers(-1, 2, images.shape), 0, 16).astype(np.uint8)
+    scores = evaluator.reconstruction(images, noisy)
+    assert set(scores) == {"psnr", "ssim", "mse", *(f"feature_distance/{s}" for s in evaluator.spaces)}
+    assert scores["mse"].value == pytest.approx(np.square((images - noisy.astype(float)) / 16).mean())
+    assert scores["psnr"].value == pytest.approx(-10 * np.log10(scores["mse"].value))
+    assert 0 < scores["feature_distance/classifier"].value < 0.2
+    assert evaluator.reconstruction(images, images)["psnr"].reason.startswith("the reconstructions are perfect")
+    vectors = Evaluator.load(row_folder, row_data)
+    x = vectors.reference
+    shifted = (x + np.asarray(vectors.spec.scale)).astype(np.float32)
+    assert vectors.reconstruction(x, shifted)["mse"].value == pytest.approx(1, rel=1e-4)
+    t = np.linspace(0, 1, 9)[None, :, None]
+    lines = (x[:10, None] * (1 - t) + x[10:20, None] * t).astype(np.float32)
+    paths = vectors.path(lines)
+    assert paths["path_length/pca"].value == pytest.approx(1, rel=1e-4)
+    assert paths["max_jump/pca"].value == pytest.approx(1 / 8, rel=1e-3)
+    assert vectors.path(np.repeat(x[:4, None], 5, axis=1))["path_length/pca"].value is None
+
+
+def test_fast_and_spectrum(evaluator: Evaluator, digit_data: Dataset) -> None:
+    train = digit_data.values("train")[:400]
+    assert evaluator.fast_name == "fd/random-conv"
+    assert 0 < evaluator.fast(train) < 4 < evaluator.fast(np.zeros_like(train))
+    frequency, power = evaluator.spectrum(train)
+    assert frequency.tolist() == [0.125, 0.25, 0.375, 0.5] and power.shape == (4,)
+
+
+def test_build_is_reproducible_and_leaves_global_generators_alone(
+    row_data: Dataset, row_folder: Path, tmp_path: Path
+) -> None:
+    def state() -> tuple:
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+    before = state()
+    again = Evaluator.build(row_data, tmp_path / "again")
+    stored = Evaluator.load(row_folder, row_data)
+    assert state() == before
+    assert again.hash == stored.hash and again.floor == stored.floor and again.self_test == stored.self_test
+    other = Evaluator.build(row_data, tmp_path / "other", seed=1, samples=100)
+    assert other.hash != again.hash and other.n == 100
+
+
+def test_classifier_training_leaves_the_global_generator_alone(digit_data: Dataset) -> None:
+    few = replace(digit_data, splits=split(300, 200, 0))
+    before = torch.get_rng_state()
+    first, _ = fit_spaces(few, 50, 0, None, print)
+    again, _ = fit_spaces(few, 50, 0, None, print)
+    assert torch.equal(before, torch.get_rng_state())
+    assert [space.sha256 for space in first] == [space.sha256 for space in again]
+
+
+def test_labels_that_mean_nothing_give_no_classifier_space(digit_data: Dataset) -> None:
+    label = digit_data.fields["label"]
+    shuffled = replace(label, values=np.random.default_rng(0).permutation(label.values))
+    data = replace(digit_data, fields=digit_data.fields | {"label": shuffled}, splits=split(400, 300, 0))
+    spaces, notes = fit_spaces(data, 50, 0, None, print)
+    assert [space.id for space in spaces] == ["random-conv", "pca"]
+    assert "balanced accuracy" in notes[0]
+
+
+def test_too_little_and_constant_data_are_refused(digit_data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="at least 20"):
+        Evaluator.build(replace(digit_data, splits=split(60, 50, 0)), tmp_path)
+    image = replace(digit_data.fields["image"], values=np.zeros((60, 1, 8, 8), dtype=np.uint8))
+    constant = Dataset("blank", {"image": image}, split(60, 30, 0))
+    with pytest.raises(DataError, match="are alike"):
+        Evaluator.build(constant, tmp_path)
+    with pytest.raises(UsageError, match="at least 20 samples"):
+        Evaluator.build(digit_data, tmp_path, samples=3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "evaluator.json").unlink(), "not a complete evaluator"),
+        (lambda f: (f / "evaluator.json").write_text('{"format": 1'), "not a complete evaluator"),
+        (lambda f: edit(f, lambda r: r.update(format=99)), "another version"),
+        (lambda f: edit(f, lambda r: r["protocol"].update(n=299)), "its hash differs"),
+        (lambda f: edit(f, lambda r: r["spaces"][0].update(id="../pca")), "other feature spaces"),
+        (lambda f: edit(f, lambda r: r["spaces"].pop()), "other feature spaces"),
+        (lambda f: (f / "pca.safetensors").unlink(), "not a complete evaluator"),
+        (lambda f: (f / "pca.safetensors").write_bytes(b"\xff" * 100), "not a complete evaluator"),
+        (lambda f: retouch(f / "pca.safetensors"), "its hash differs"),
+    ],
+)
+def test_a_changed_folder_is_refused(row_folder: Path, row_data: Dataset, tmp_path: Path, damage, message: str) -> None:
+    folder = shutil.copytree(row_folder, tmp_path / "copy")
+    damage(folder)
+    with pytest.raises(RunError, match=message):
+        Evaluator.load(folder, row_data)
+
+
+def test_other_data_are_refused(row_folder: Path) -> None:
+    with pytest.raises(RunError, match="other data"):
+        Evaluator.load(row_folder, rows(seed=1))
+
+
+def edit(folder: Path, change) -> None:
+    record = json.loads((folder / "evaluator.json").read_text())
+    change(record)
+    (folder / "evaluator.json").write_text(json.dumps(record))
+
+
+def header(path: Path) -> dict[str, str]:
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    return json.loads(raw[8 : 8 + length])["__metadata__"]
+
+
+def retouch(path: Path) -> None:
+    tensors = load_file(path)
+    tensors["mean"] = tensors["mean"] + 1e-9
+    save_file(tensors, path, metadata=header(path))
+
+
+def test_a_space_of_another_evaluator_can_be_used(digit_folder: Path, digit_data: Dataset) -> None:
+    spaces, _ = fit_spaces(
+        replace(digit_data, splits=split(400, 300, 0)), 50, 1, digit_folder / "classifier.safetensors", print
+    )
+    user = spaces[-1]
+    assert user.id == "user" and user.dim == 5 and "(classifier)" in user.detail
+    original = FeatureSpace.load(digit_folder / "classifier.safetensors", digit_data.schema.target)
+    for ours, theirs in zip(user.nets[0].parameters(), original.nets[0].parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r, t: r.update(format=2), "format 2"),
+        (lambda r, t: r.update(input={"kind": "image", "shape": [1, 9, 9]}), "it was made for"),
+        (lambda r, t: r["nets"][0].update(kind="os.system"), "does not take such data"),
+        (lambda r, t: r["nets"][0]["settings"].update(width=10**9), "width is 1000000000"),
+        (lambda r, t: r["nets"][0]["settings"].update(width=True), "width is True"),
+        (lambda r, t: r["nets"][0]["settings"].update(padding=3), "padding is 3"),
+        (lambda r, t: r["nets"][0]["settings"].update(width=8), "has shape"),
+        (lambda r, t: r.update(nets=r["nets"] * 99), "it lists 99 networks"),
+        (lambda r, t: t.pop("mean"), "its tensors are not"),
+        (lambda r, t: t.update(mean=t["mean"][1:].clone()), "no valid shape"),
+        (lambda r, t: t["components"].fill_(float("nan")), "not finite"),
+        (lambda r, t: t.update(mean=t["mean"].float()), "another type"),
+        (lambda r, t: r.pop("nets"), "nets"),
+    ],
+)
+def test_hostile_spaces_are_refused(
+    digit_folder: Path, digit_data: Dataset, tmp_path: Path, change, message: str
+) -> None:
+    source = digit_folder / "classifier.safetensors"
+    record, tensors = json.loads(header(source)["genarena"]), load_file(source)
+    change(record, tensors)
+    path = tmp_path / "hostile.safetensors"
+    save_file(tensors, path, metadata={"genarena": json.dumps(record)})
+    with pytest.raises(UsageError, match=message):
+        FeatureSpace.load(path, digit_data.schema.target)
+
+
+def test_a_missing_or_plain_file_is_no_space(digit_data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a file"):
+        FeatureSpace.load(tmp_path, digit_data.schema.target)
+    plain = tmp_path / "plain.safetensors"
+    save_file({"a": torch.ones(2)}, plain)
+    with pytest.raises(UsageError, match="not a feature space"):
+        FeatureSpace.load(plain, digit_data.schema.target)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 40), (1, 28, 28), (3, 70, 64), (3, 200, 130)])
+def test_feature_nets_take_any_size(shape: tuple[int, int, int]) -> None:
+    spec = ImageSpec(*shape)
+    x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    random_net, again = (RandomConvFeatures(spec, 7, 96).requires_grad_(False) for _ in range(2))
+    assert random_net.features(x).shape == (2, 96)
+    assert torch.equal(random_net.features(x), again.features(x))
+    assert not torch.equal(random_net.features(x), RandomConvFeatures(spec, 8, 96).features(x))
+    net = NetRecord("conv-classifier", {"classes": 4, "width": 4}).build(spec)
+    assert isinstance(net, ClassifierNet)
+    assert net.features(x).shape == (2, 64) and net(x).shape == (2, 4)
+
+
+def test_realism_and_the_nearest_training_example(evaluator: Evaluator, digit_data: Dataset) -> None:
+    real, blank = digit_data.values("val")[:50], np.full((50, 1, 8, 8), 16, dtype=np.uint8)
+    for space, score in evaluator.realism(real).items():
+        assert score.value > 0.8 > evaluator.realism(blank)[space].value == 0
+    train = digit_data.values("train")[:20]
+    assert np.array_equal(evaluator.nearest_training(train), train)

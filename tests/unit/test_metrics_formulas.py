@@ -1,0 +1,258 @@
+"""Every formula against a library, a closed form or a planted effect."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from sklearn.metrics import pairwise_distances
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from torchmetrics.image.fid import _compute_fid
+from torchmetrics.image.kid import poly_mmd
+
+from genarena.errors import RunError
+from genarena.metrics.classes import class_total_variation, lost_classes
+from genarena.metrics.copying import TrainingSet, authenticity, c_t
+from genarena.metrics.frechet import frechet_distance, frechet_infinity
+from genarena.metrics.kernel import kid
+from genarena.metrics.neighbours import density_coverage, null_coverage, null_k, precision_recall
+from genarena.metrics.panel import mean_score
+from genarena.metrics.path import path_lengths
+from genarena.metrics.reconstruction import feature_distances, psnr, squared_errors, structural_similarities
+from genarena.metrics.score import Score, Undefined
+from genarena.metrics.spectrum import (
+    frequencies,
+    laplacian_energy,
+    log_spectrum,
+    power_spectra,
+    sharpness_ratio,
+    spectrum_error,
+)
+from genarena.metrics.twosample import c2st_knn, c2st_logistic
+
+
+def gaussians(n: int, m: int, dim: int, shift: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    mix = np.eye(dim) + 0.3 * rng.standard_normal((dim, dim))
+    return rng.standard_normal((n, dim)) @ mix, rng.standard_normal((m, dim)) * 1.2 + shift
+
+
+def test_frechet_distance_agrees_with_torchmetrics() -> None:
+    x, y = gaussians(400, 300, 12, 0.5)
+    moments = [torch.from_numpy(a) for s in (x, y) for a in (s.mean(0), np.cov(s, rowvar=False))]
+    assert frechet_distance(x, y) == pytest.approx(float(_compute_fid(*moments)), rel=1e-6)
+
+
+def test_frechet_distance_agrees_with_the_matrix_square_root() -> None:
+    x, y = gaussians(200, 200, 6, 1.0)
+    s_x, s_y = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    trace = np.trace(s_x + s_y - 2 * sqrtm(s_x @ s_y).real)
+    assert frechet_distance(x, y) == pytest.approx(np.square(x.mean(0) - y.mean(0)).sum() + trace, rel=1e-9)
+
+
+def test_frechet_distance_of_a_constant_is_the_other_variance() -> None:
+    x, _ = gaussians(100, 100, 5)
+    y = np.repeat(x.mean(0, keepdims=True), 50, axis=0)
+    assert frechet_distance(x, y) == pytest.approx(x.var(0, ddof=1).sum(), rel=1e-9)
+
+
+def test_frechet_infinity_removes_the_bias() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2000, 32)), rng.standard_normal((2000, 32))
+    assert frechet_distance(x, y) > 0.2
+    assert abs(frechet_infinity(x, y, rng)) < 0.06
+    assert frechet_infinity(x, y + 1, rng) == pytest.approx(32, rel=0.05)
+
+
+def test_kid_agrees_with_torchmetrics() -> None:
+    # torchmetrics' unbiased estimator takes equal counts; more rows than a block, so that blocks are joined
+    x, y = gaussians(1100, 1100, 8, 0.2)
+    k = [(a @ b.T / 8 + 1) ** 3 for a, b in ((x, x), (x, y), (y, y))]
+    by_hand = (k[0].sum() - np.trace(k[0]) + k[2].sum() - np.trace(k[2])) / (1100 * 1099) - 2 * k[1].mean()
+    assert kid(x, y) == pytest.approx(by_hand, rel=1e-9)
+    theirs = float(poly_mmd(torch.from_numpy(x), torch.from_numpy(y), degree=3, gamma=None, coef=1.0))
+    assert kid(x, y) == pytest.approx(theirs, rel=1e-6)
+
+
+def test_kid_is_unbiased() -> None:
+    values = [kid(*np.random.default_rng(s).standard_normal((2, 40, 4))) for s in range(300)]
+    assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(300)
+
+
+def test_manifold_scores_agree_with_their_definitions() -> None:
+    x, y = gaussians(150, 130, 4, 0.8)
+    k = 5
+    reach_x = np.sort(pairwise_distances(x), axis=1)[:, k]
+    reach_y = np.sort(pairwise_distances(y), axis=1)[:, k]
+    cross = pairwise_distances(x, y)
+    in_x = cross <= reach_x[:, None]
+    assert precision_recall(x, y, k) == pytest.approx((in_x.any(0).mean(), (cross <= reach_y).any(1).mean()))
+    assert density_coverage(x, y, k) == pytest.approx((in_x.sum(0).mean() / k, in_x.any(1).mean()))
+
+
+@pytest.mark.parametrize(("n", "m", "k"), [(60, 60, 5), (60, 30, 3), (40, 90, 2)])
+def test_null_coverage_is_the_mean_coverage_of_equal_distributions(n: int, m: int, k: int) -> None:
+    rng = np.random.default_rng(1)
+    covered = [density_coverage(rng.standard_normal((n, 3)), rng.standard_normal((m, 3)), k)[1] for _ in range(300)]
+    assert np.mean(covered) == pytest.approx(null_coverage(n, m, k), abs=4 * np.std(covered) / np.sqrt(300))
+
+
+def test_null_k_is_the_smallest() -> None:
+    assert null_k(10_000, 10_000) == 5
+    k = null_k(500, 100)
+    assert null_coverage(500, 100, k) >= 0.95 > null_coverage(500, 100, k - 1)
+    with pytest.raises(Undefined, match="too few"):
+        null_k(3, 1)
+
+
+@pytest.mark.parametrize("test", [c2st_knn, c2st_logistic])
+def test_two_sample_tests_guess_on_equal_and_separate_distant_sets(test) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 600, 5))
+    assert abs(test(x, y, np.random.default_rng(1)) - 0.5) < 4 * np.sqrt(0.25 / 600)
+    assert test(x, y[:200] + 5, np.random.default_rng(1)) > 0.99
+
+
+def test_only_neighbours_see_a_change_of_variance() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 1000, 5))
+    assert c2st_knn(x, 3 * y, np.random.default_rng(0)) > 0.7
+    assert abs(c2st_logistic(x, 3 * y, np.random.default_rng(0)) - 0.5) < 0.06
+
+
+def test_laplacian_energy_of_a_checkerboard() -> None:
+    board = (np.indices((6, 6)).sum(0) % 2).astype(np.uint8)[None, None]
+    # at every inner pixel the four neighbours are the other colour: (4 * (1 - 0))^2
+    assert laplacian_energy(board, 2)[0] == pytest.approx(16)
+    assert sharpness_ratio(np.array([4.0]), np.array([2.0])) == 0.5
+    with pytest.raises(Undefined, match="no edges"):
+        sharpness_ratio(np.zeros(3), np.ones(3))
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 12), (16, 8)])
+def test_power_spectrum_of_white_noise_is_flat_at_its_variance(shape: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3000, 1, *shape)).astype(np.uint8)
+    power = power_spectra(images, 256).mean(0)
+    assert len(power) == len(frequencies(*shape))
+    assert power == pytest.approx(np.full_like(power, (256**2 - 1) / 12 / 255**2), rel=0.05)
+
+
+def test_power_spectrum_of_a_wave_is_one_ring() -> None:
+    column = np.arange(32)
+    wave = np.rint(100 + 50 * np.cos(2 * np.pi * column / 4))[None, None, None].repeat(32, 2).astype(np.uint8)
+    power = power_spectra(wave, 256)[0]
+    assert frequencies(32, 32)[power.argmax()] == 0.25
+    assert np.delete(power, power.argmax()).max() < 1e-6 * power.max()
+
+
+def test_spectrum_error_is_the_gain_in_decibels() -> None:
+    power = np.ones((5, 4))
+    rings = frequencies(8, 8)
+    assert spectrum_error(rings, power, power * 10) == pytest.approx(10, abs=1e-3)
+    assert spectrum_error(rings, power, power * [10, 1, 1, 1]) == 0, "below the top octave nothing counts"
+    assert log_spectrum(np.zeros((3, 4))).max() < -50
+
+
+def test_class_shares() -> None:
+    real = np.repeat([0, 1, 2, 3], 25)
+    assert class_total_variation(real, real, 5) == 0
+    assert class_total_variation(real, np.zeros(50, dtype=int), 5) == pytest.approx(0.75)
+    few = np.repeat([0, 1, 2, 3], [60, 30, 9, 1])
+    assert lost_classes(real, few, 5) == 0.25, "1 % is below a tenth of 25 %; the absent class 4 is not lost"
+    with pytest.raises(Undefined, match="one class"):
+        lost_classes(np.zeros(9, dtype=int), real, 5)
+
+
+def test_copying_tests_tell_copies_from_fresh_and_underfitted_samples() -> None:
+    rng = np.random.default_rng(0)
+    train, test, fresh = rng.standard_normal((3, 400, 3))
+    training = TrainingSet(train, 3, 0)
+
+    def scores(samples: np.ndarray) -> tuple[float, float]:
+        (d_test, _), (distance, row) = training.nearest(test), training.nearest(samples)
+        copied = c_t(d_test, distance, training.cell(test), training.cell(samples))
+        return copied, authenticity(training.authentic(distance, row))
+
+    copies, honest = scores(train[:300] + 1e-3), scores(fresh)
+    assert copies[0] < -8 and copies[1] == 0
+    assert abs(honest[0]) < 3 and 0.3 < honest[1] < 0.7
+    assert scores(2 * fresh)[0] > 3
+
+
+def test_copying_is_undefined_where_no_region_is_shared() -> None:
+    with pytest.raises(Undefined, match="no region"):
+        c_t(np.ones(50), np.ones(50), np.zeros(50), np.ones(50))
+
+
+@pytest.mark.parametrize("shape", [(1, 24, 20), (3, 24, 20), (1, 8, 8)])
+def test_image_errors_agree_with_torchmetrics(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((4, *shape))
+    y = np.clip(x + 0.1 * rng.standard_normal(x.shape), 0, 1)
+    a, b = torch.from_numpy(x), torch.from_numpy(y)
+    theirs = structural_similarity_index_measure(b, a, data_range=1.0, reduction="none")
+    assert structural_similarities(x, y) == pytest.approx(theirs.numpy(), abs=1e-6)
+    assert psnr(squared_errors(x, y).mean()) == pytest.approx(float(peak_signal_noise_ratio(b, a, data_range=1.0)))
+
+
+def test_structural_similarity_of_equal_and_inverted_images() -> None:
+    x = np.random.default_rng(0).random((3, 1, 8, 8))
+    assert structural_similarities(x, x) == pytest.approx(np.ones(3))
+    assert structural_similarities(x, 1 - x).max() < 0.2
+    with pytest.raises(Undefined, match="perfect"):
+        psnr(0.0)
+
+
+def test_feature_distance_to_an_unrelated_original_is_one() -> None:
+    x = np.random.default_rng(0).standard_normal((4000, 6))
+    assert feature_distances(x, x).max() == 0
+    assert feature_distances(x, np.roll(x, 1, axis=0)).mean() == pytest.approx(1, abs=0.03)
+    with pytest.raises(Undefined, match="do not differ"):
+        feature_distances(np.ones((5, 2)), np.ones((5, 2)))
+
+
+def test_path_lengths_of_a_line_a_half_circle_and_a_jump() -> None:
+    t = np.linspace(0, 1, 101)
+    line = np.stack([t, t], 1)
+    circle = np.stack([np.cos(np.pi * t), np.sin(np.pi * t)], 1)
+    jump = np.stack([(t > 0.5).astype(float), 0 * t], 1)
+    still = np.ones((101, 2))
+    length, share = path_lengths(np.stack([line, circle, jump, still]))
+    assert length == pytest.approx([1, np.pi / 2, 1], rel=1e-3)
+    assert share == pytest.approx([0.01, 0.01, 1])
+    with pytest.raises(Undefined, match="coincide"):
+        path_lengths(still[None])
+
+
+def test_features_that_are_not_finite_are_undefined_everywhere() -> None:
+    x = np.ones((30, 2))
+    bad = np.full((30, 2), np.nan)
+    rng = np.random.default_rng(0)
+    calls = [
+        lambda: frechet_distance(x, bad),
+        lambda: frechet_infinity(x, bad, rng),
+        lambda: kid(x, bad),
+        lambda: precision_recall(x, bad),
+        lambda: c2st_knn(x, bad, rng),
+        lambda: c2st_logistic(x, bad, rng),
+        lambda: path_lengths(np.full((2, 4, 3), np.inf)),
+    ]
+    for call in calls:
+        with pytest.raises(Undefined, match="not finite"):
+            call()
+
+
+def test_replicates_have_the_spread_of_the_estimate() -> None:
+    # the mean of 200 draws of variance 1 has a standard error of 1 / sqrt(200)
+    spreads = [np.std(mean_score(np.random.default_rng(s).standard_normal(200), s).replicates) for s in range(60)]
+    assert np.mean(spreads) == pytest.approx(1 / np.sqrt(200), rel=0.05)
+    score = mean_score(np.arange(20.0), 0)
+    assert score.value == 9.5 and np.mean(score.replicates) == pytest.approx(9.5)
+
+
+def test_scores_survive_json() -> None:
+    for score in (Score(1.5, 10, (1.0, 2.0)), Score(None, 0, reason="no samples")):
+        assert Score.from_json(score.to_json()) == score
+    with pytest.raises(RunError, match="cannot be read"):
+        Score.from_json({"value": "much"})
