@@ -14,7 +14,19 @@ from genarena.checkpoint import RunFolder, read_json, read_tensors
 from genarena.data import Dataset, open_dataset
 
 torch.set_num_threads(1)
+torch.set_warn_always(True)  # else a warning fails only the first test that meets it
 os.environ["OMP_NUM_THREADS"] = "1"  # processes that tests start
+
+
+@pytest.fixture(scope="session")
+def bars() -> tuple[np.ndarray, np.ndarray]:
+    """200 grey images of 8x8 pixels with labels, as arrays; enough of them for an evaluator."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    values = rng.integers(0, 40, (200, 8, 8))
+    for value, label in zip(values, labels, strict=True):
+        value[2 * label + 1 : 2 * label + 3, 1:7] += 200
+    return values.astype(np.uint8), labels
 
 
 @pytest.fixture(scope="session")

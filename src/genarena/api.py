@@ -83,7 +83,7 @@ def load(source: str | Path, use: str | None = None, *, trust: bool = False) -> 
         Run Python code that came with the folder (a model of somebody's own).
     """
     if use is not None:
-        return comparing.load_winner(Path(source), use)
+        return comparing.load_winner(Path(source), use, trust=trust)
     return FittedModel.from_pretrained(source, trust=trust)
 
 

@@ -200,8 +200,8 @@ class RunFolder:
         partial.rename(final)
         sync_folder(self.checkpoints)
         kept = [s for s in self.steps() if s <= step][:KEEP]
-        for stale in set(self.steps()) - set(kept):
-            shutil.rmtree(self.checkpoints / str(stale))
+        for other in set(self.steps()) - set(kept):
+            shutil.rmtree(self.checkpoints / str(other))
 
     def verify(self, step: int) -> None:
         """Check every file of a checkpoint against its manifest.

@@ -165,6 +165,7 @@ def sample(
 ) -> None:
     """Draw new examples."""
     fitted = _load(run, use, trust)
+    _check_out(out, fitted.kind.SUFFIXES)
     _save(fitted, fitted.sample(n, seed), out)
 
 
@@ -178,6 +179,7 @@ def reconstruct(
     from .comparison.measure import alternate
 
     fitted = _load(run, use, trust)
+    _check_out(out, fitted.kind.SUFFIXES)
     values = _values(fitted, data, data_dir)[: n or (32 if out.suffix == ".png" else None)]
     restored = fitted.reconstruct(values)
     _save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
@@ -195,13 +197,13 @@ def encode(
     """Codes of examples, in the data's order."""
     import numpy as np
 
+    _check_out(out, (".npz",))
     fitted = _load(run, use, trust)
     dataset = _open_like(fitted, data, data_dir)
     arrays = {"codes": fitted.encode(_stored(fitted, dataset))}
     name = dataset.schema.label_name
     if name:
         arrays["labels"] = np.asarray(dataset.fields[name].values)
-    _check_suffix(out, (".npz",))
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
     typer.echo(out)
 
@@ -218,12 +220,12 @@ def detect(
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
     import csv
 
+    _check_out(out, (".csv",))
     fitted = _load(run, use, trust)
     dataset = _open_like(fitted, data, data_dir)
     scores = fitted.anomaly_score(_stored(fitted, dataset))
     p_values = fitted.p_value(scores)
     label, name = dataset.schema.label, dataset.schema.label_name
-    _check_suffix(out, (".csv",))
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "score", "p_value", *(["label"] if label else [])])
@@ -247,6 +249,7 @@ def interpolate(
 ) -> None:
     """The ways between pairs: of draws from the prior, or of examples with --data."""
     fitted = _load(run, use, trust)
+    _check_out(out, fitted.kind.SUFFIXES)
     if data is None:
         fitted.require("sample")
         ends = fitted.latents(2 * n, seed)
@@ -441,7 +444,8 @@ def _load(run: Path, use: str | None, trust: bool) -> FittedModel:
     return load(run, use, trust=trust)
 
 
-def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+def _check_out(path: Path, allowed: tuple[str, ...]) -> None:
+    """Refuse a file that cannot be written before anything is computed for it."""
     if path.suffix not in allowed:
         raise UsageError(f"'{path}' has no format known here: use {' or '.join(allowed)}.")
     if not path.parent.is_dir():
@@ -450,7 +454,6 @@ def _check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
 
 def _save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
     """Write stored values in the format of the file's name."""
-    _check_suffix(out, fitted.kind.SUFFIXES)
     if columns and out.suffix == ".png":
         from PIL import Image
 

@@ -51,7 +51,7 @@ class _Estimator(BaseEstimator):
             settings["batch_size"] = min(64, len(rows))
         decided = plan(self.model, dataset, budget=self.budget, seed=self.random_state, settings=settings, device="cpu")
         with tempfile.TemporaryDirectory() as folder:
-            self.fitted_: FittedModel = fit(decided, folder, threads=1)
+            self.fitted_: FittedModel = fit(decided, folder, threads=1, pictures=False)
         return rows
 
     def _rows(self, X: Any) -> np.ndarray:
@@ -67,6 +67,11 @@ class Encoder(TransformerMixin, _Estimator):
         self._fit(X)
         self.fitted_.require("encode")
         return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]  # what networks compute in
+        return tags
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes ``(N, L)``."""
@@ -103,16 +108,20 @@ class Detector(OutlierMixin, _Estimator):
     def fit(self, X: Any, y: Any = None) -> Detector:
         """Train on rows ``(N, D)`` that are mostly normal."""
         rows = self._fit(X)
-        self.offset_ = float(np.quantile(-self.fitted_.anomaly_score(rows), self.contamination))
+        self.offset_ = float(np.quantile(self._normality(rows), self.contamination))
         return self
+
+    def _normality(self, rows: np.ndarray) -> np.ndarray:
+        return -self.fitted_.anomaly_score(rows).astype(np.float64)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Minus the anomaly score ``(N,)``: lower is stranger, as scikit-learn has it."""
-        return -self.fitted_.anomaly_score(self._rows(X))
+        return self._normality(self._rows(X))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less the threshold: negative for outliers."""
-        return self.score_samples(X) - self.offset_
+        normality = self.score_samples(X)
+        return normality - self.offset_
 
     def predict(self, X: Any) -> np.ndarray:
         """1 for inliers, -1 for outliers."""

@@ -26,7 +26,7 @@ from .fitted import CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of
 from .models import MODELS, find_model
-from .trainer import Progress, Trainer, images_per_second, peak_memory_mb
+from .trainer import MemoryMeter, Progress, Trainer, images_per_second
 
 LOOKS = 10  # pictures and monitor readings over the first budget of a run
 MOST_CALIBRATION = 5000  # held-out examples whose anomaly scores are kept
@@ -126,6 +126,7 @@ def fit(
     monitor: Monitor | None = None,
     show: str = "quiet",
     checkpoint_seconds: float = 30.0,
+    pictures: bool = True,
 ) -> FittedModel:
     """Train in a run folder, or go on where it stopped.
 
@@ -142,6 +143,8 @@ def fit(
     show : {"live", "json", "quiet"}
     checkpoint_seconds : float
         Least time between two checkpoints.
+    pictures : bool
+        Whether to draw samples of fixed noise, at ten points of the budget.
 
     Returns
     -------
@@ -157,19 +160,20 @@ def fit(
     run = RunFolder(folder)
     if not distributed.is_main():
         return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
+    look = partial(_look, run if pictures else None, monitor)
     with run.lock():
-        return _fit_locked(plan, run, threads, monitor, show, checkpoint_seconds)
+        return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
 
 
 def _fit_locked(
-    plan: Plan, run: RunFolder, threads: int | None, monitor: Monitor | None, show: str, checkpoint_seconds: float
+    plan: Plan, run: RunFolder, threads: int | None, look: Monitor | None, show: str, checkpoint_seconds: float
 ) -> FittedModel:
     trainer_of = _train if issubclass(plan.model_class, Game) else _fit_closed_form
     previous = read_json(run.config) if run.config.exists() else None
     record = _continue(plan, run, previous, threads) if previous else dict(plan.record)
     if previous and _is_finished(run, record):
         return load_model(run.path, trust=True, device=plan.device)
-    return trainer_of(plan, run, record, threads, monitor, show, checkpoint_seconds)
+    return trainer_of(plan, run, record, threads, look, show, checkpoint_seconds)
 
 
 def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int | None) -> dict[str, Any]:
@@ -211,13 +215,14 @@ def _fit_closed_form(plan: Plan, run: RunFolder, record: dict[str, Any], *_: Any
     model: Any = build(plan.model_class, plan.config, plan.dataset.schema, plan.seed)
     spec = plan.dataset.schema.target
     values = plan.dataset.values("train")
+    memory = MemoryMeter(plan.device)
     started, cpu = time.perf_counter(), time.process_time()
     x = kind_of(spec).normalise(kind_of(spec).to_tensor(values), spec).numpy()
     model.fit(x, plan.seed)
     progress = Progress(
         images=len(values), seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu
     )
-    return _finish(plan, run, record, model, progress, [])
+    return _finish(plan, run, record, model, progress, [], memory)
 
 
 def _train(
@@ -225,7 +230,7 @@ def _train(
     run: RunFolder,
     record: dict[str, Any],
     threads: int | None,
-    monitor: Monitor | None,
+    look: Monitor | None,
     show: str,
     checkpoint_seconds: float,
 ) -> FittedModel:
@@ -244,6 +249,7 @@ def _train(
         if record["code"] is not None:
             write_atomic(run.path / "model.py", record["code"].encode())
     distributed.barrier()
+    memory = MemoryMeter(plan.device)
     game, loader = make()
     served = FittedModel(build(plan.model_class, plan.config, plan.dataset.schema, plan.seed), record, plan.device)
     trainer = Trainer(
@@ -255,7 +261,7 @@ def _train(
         device=plan.device,
         every=record["every"],
         served=served.model,  # type: ignore[arg-type]
-        monitor=partial(_look, run, served, monitor),
+        monitor=(lambda _game, images: look(served, images)) if look else None,
         sinks=partial(_sinks, plan, run, show),
         checkpoint_seconds=checkpoint_seconds,
     )
@@ -263,7 +269,7 @@ def _train(
     trainer.emit("start", text=f"{plan.budget}, about {_duration(expected)} with {record['threads']} threads")
     progress = trainer.run()
     distributed.barrier()
-    return _finish(plan, run, record, trainer.serve(), progress, trainer.warnings)
+    return _finish(plan, run, record, trainer.serve(), progress, trainer.warnings, memory)
 
 
 def _make(plan: Plan) -> tuple[Game, Loader]:
@@ -292,9 +298,9 @@ def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], thread
     return {n: images_per_second(make, plan.device, n) for n in choices}
 
 
-def _look(run: RunFolder, served: FittedModel, monitor: Monitor | None, _game: Game, images: int) -> dict[str, float]:
-    """Picture fixed noise, then take the monitor's reading."""
-    if served.capabilities()["sample"] is None:
+def _look(run: RunFolder | None, monitor: Monitor | None, served: FittedModel, images: int) -> dict[str, float]:
+    """Picture fixed noise in a run's folder, then take the monitor's reading."""
+    if run and served.capabilities()["sample"] is None:
         run.samples.mkdir(exist_ok=True)
         picture = served.kind.picture(served.sample(served.kind.picture_count(served.spec)), served.spec)
         Image.fromarray(picture).save(run.samples / f"{images:010d}.png")
@@ -322,7 +328,13 @@ def _duration(seconds: float) -> str:
 
 
 def _finish(
-    plan: Plan, run: RunFolder, record: dict[str, Any], model: Model, progress: Progress, warnings: list[str]
+    plan: Plan,
+    run: RunFolder,
+    record: dict[str, Any],
+    model: Model,
+    progress: Progress,
+    warnings: list[str],
+    memory: MemoryMeter,
 ) -> FittedModel:
     """Write what is served and how training went."""
     fitted = FittedModel(model, record, plan.device)
@@ -343,7 +355,7 @@ def _finish(
             "seconds": round(progress.seconds, 3),
             "cpu_seconds": round(progress.cpu_seconds, 3),
             "rollbacks": progress.rollbacks,
-            "peak_memory_mb": round(peak_memory_mb(), 1),
+            "peak_memory_mb": round(memory.peak(), 1),
             "parameters": count_parameters(model),
             "warnings": warnings,
         }

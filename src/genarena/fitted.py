@@ -164,6 +164,11 @@ class FittedModel:
         flat = self.decode(path.reshape(-1, path.shape[-1]))
         return flat.reshape(len(start), steps, *flat.shape[1:])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copies and other processes (scikit-learn's): a model is built again from its record and its weights."""
+        weights = {name: tensor.cpu().numpy() for name, tensor in self.model.state_dict().items()}
+        return _rebuild, (type(self.model), self.record, weights, str(self.device), self.calibration)
+
     # -- files -------------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, folder: str | Path) -> Path:
@@ -176,17 +181,15 @@ class FittedModel:
             write_tensors(folder / CALIBRATION, {"anomaly_score": torch.from_numpy(self.calibration)})
         source = self.record.get("code")
         if source is not None:
-            (folder / "model.py").write_text(source)
+            (folder / "model.py").write_text(source, encoding="utf-8")
         (folder / "README.md").write_text(model_card(self))
         return folder
 
     @classmethod
     def from_pretrained(cls, source: str | Path, *, trust: bool = False) -> FittedModel:
-        """Load a saved model from a folder, or from the Hugging Face hub by its id."""
+        """Load a saved model from a folder, or from the Hugging Face hub by its id; see `load_model`."""
         if not Path(source).is_dir():
-            from huggingface_hub import snapshot_download
-
-            source = snapshot_download(str(source), allow_patterns=["config.json", "*.safetensors", "*.md", "model.py"])
+            source = _download(str(source))
         return load_model(Path(source), trust=trust)
 
     def push_to_hub(self, repository: str, **options: Any) -> str:
@@ -230,6 +233,32 @@ class FittedModel:
     ) -> np.ndarray:
         with torch.inference_mode():
             return np.concatenate([finish(function(part.to(self.device))) for part in inputs.split(batch)])
+
+
+def _download(name: str) -> Path:
+    """A copy of the files of a model on the Hugging Face hub."""
+    from huggingface_hub import snapshot_download
+
+    wanted = ["config.json", "*.safetensors", "*.md", "model.py"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except (OSError, ValueError) as error:  # its own errors and the network's are kinds of these
+        first = str(error).strip().partition("\n")[0]
+        raise RunError(f"'{name}' is no folder here, and no model that the hub gives us ({first}).") from None
+
+
+def _rebuild(
+    model_class: type[Model],
+    record: dict[str, Any],
+    weights: dict[str, np.ndarray],
+    device: str,
+    calibration: np.ndarray | None,
+) -> FittedModel:
+    model = build(model_class, model_class.Config.parse(record["config"]), Schema.from_json(record["schema"]), 0)
+    model.load_state_dict({name: torch.tensor(array) for name, array in weights.items()})
+    fitted = FittedModel(model, record, device)
+    fitted.calibration = calibration
+    return fitted
 
 
 def _shape(spec: Any) -> str:
@@ -313,4 +342,7 @@ def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
         raise RunError(
             f"'{folder}' brings its own Python code (model.py): read it, then load with --trust (trust=True)."
         )
-    return load_class(folder / "model.py", record["model"])
+    path = folder / "model.py"
+    if not path.is_file() or path.read_text(encoding="utf-8") != record["code"]:
+        raise RunError(f"'{path}' is not the code that this model was trained with.")
+    return load_class(path, record["model"])

@@ -105,6 +105,8 @@ class ModelConfig(BaseModel):
 def _explain(config: type[BaseModel], entry: Any) -> str:
     place = [str(part) for part in entry["loc"]]
     key = ".".join(place)
+    if not place:  # a rule about several settings
+        return entry["msg"].removeprefix("Value error, ") + "."
     if entry["type"] != "extra_forbidden":
         return f"{key}={entry.get('input')!r}: {entry['msg'][0].lower()}{entry['msg'][1:]}."
     fields: Any = config

@@ -7,13 +7,16 @@ generators of their own. The trainer knows no metric: what is measured on the wa
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,8 +88,28 @@ def seed_round(seed: int, number: int, device: torch.device) -> None:
         torch.mps.manual_seed(mixed)
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in megabytes."""
+class MemoryMeter:
+    """How far memory rose above what was resident when the meter was made, in megabytes."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        with contextlib.suppress(OSError):  # Linux lets a process forget its own peak
+            Path("/proc/self/clear_refs").write_text("5")
+        self.start = _peak_resident_mb()
+
+    def peak(self) -> float:
+        """Of the device's allocator on a GPU, of the process elsewhere."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**20
+        return max(0.0, _peak_resident_mb() - self.start)
+
+
+def _peak_resident_mb() -> float:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 1024)
 
@@ -159,7 +182,9 @@ class Trainer:
         Interrupted
             After a signal, once the state is saved.
         """
-        previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        # Only the main thread may handle signals; a training in another one leaves them to its host.
+        numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        previous = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             self._loop()
         finally:
@@ -177,22 +202,12 @@ class Trainer:
         saved_at = logged_at = time.monotonic()
         save_seconds = 0.0
         while not self._finished():
-            started, cpu = time.perf_counter(), time.process_time()
             before = self.progress.images
             try:
-                seed_round(self.seed, self.progress.round, self.device)
-                result = self.referee.play_round(self.draw)
+                result = self.step()
             except NonFinite as trouble:
                 self._recover(trouble)
                 continue
-            self.progress = replace(
-                self.progress,
-                round=self.progress.round + 1,
-                batches=self.draw.batches,
-                images=self.draw.images,
-                seconds=self.progress.seconds + time.perf_counter() - started,
-                cpu_seconds=self.progress.cpu_seconds + time.process_time() - cpu,
-            )
             if self.progress.images // self.every > before // self.every or self._finished():
                 self._look()
             now = time.monotonic()
@@ -210,6 +225,21 @@ class Trainer:
             if stop:
                 raise Interrupted(self._signal or signal.SIGTERM)
         self.emit("end", text="budget reached")
+
+    def step(self) -> Round:
+        """Play one round and count it; raises `NonFinite` where it came to nothing."""
+        started, cpu = time.perf_counter(), time.process_time()
+        seed_round(self.seed, self.progress.round, self.device)
+        result = self.referee.play_round(self.draw)
+        self.progress = replace(
+            self.progress,
+            round=self.progress.round + 1,
+            batches=self.draw.batches,
+            images=self.draw.images,
+            seconds=self.progress.seconds + time.perf_counter() - started,
+            cpu_seconds=self.progress.cpu_seconds + time.process_time() - cpu,
+        )
+        return result
 
     def _finished(self) -> bool:
         if self.total is not None:
@@ -306,7 +336,10 @@ class Trainer:
         if average:
             for name, tensor in average.state.items():
                 tensor.copy_(loaded.ema[name])
-        self.referee.load_optimizer_state(dict(loaded.optimizer))
+        try:
+            self.referee.load_optimizer_state(dict(loaded.optimizer))
+        except (ValueError, IndexError) as error:
+            raise RunError(f"its optimizer state belongs to other networks ({error}).") from None
         self.progress = Progress(**state)
         self.referee.set_rate(self.progress.rate)
         self.draw = CountedDraw(self.loader, self.progress)
@@ -334,7 +367,7 @@ class Trainer:
         steps = self.folder.steps()
         if rollbacks > MOST_ROLLBACKS or not steps:
             raise TrainingError(
-                f"training diverged: {place}, after {MOST_SKIPS} skipped rounds and {rollbacks - 1} roll-backs. "
+                f"training diverged: {place}, after {rollbacks - 1} roll-backs. "
                 f"Last good checkpoint: {steps[0] if steps else 'none'}. Try a lower learning_rate."
             )
         distributed.barrier()

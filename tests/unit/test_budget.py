@@ -32,7 +32,19 @@ def test_understood(text: str, amount: float, unit: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["10 bananas", "-5 min", "images", "", "10", "1e images", "1,000 images", "10 min 5 s", "k images", "nan s", "inf s"],
+    [
+        "10 bananas",
+        "-5 min",
+        "images",
+        "",
+        "10",
+        "1e images",
+        "1,000 images",
+        "10 min 5 s",
+        "k images",
+        "nan s",
+        "inf s",
+    ],
 )
 def test_not_understood(text: str) -> None:
     with pytest.raises(UsageError, match="is not understood: write '30 s'"):
@@ -58,7 +70,13 @@ def test_a_budget_survives_being_written_down(budget: Budget) -> None:
 
 def test_written_for_people() -> None:
     texts = ["200k images", "1234567 images", "10 min", "90 s", "20 epochs", "0.5 epochs"]
-    assert [str(Budget.parse(text)) for text in texts] == ["200k images", "1234567 images", "10 min", "90 s", *texts[4:]]
+    assert [str(Budget.parse(text)) for text in texts] == [
+        "200k images",
+        "1234567 images",
+        "10 min",
+        "90 s",
+        *texts[4:],
+    ]
 
 
 def test_images_of_a_budget() -> None:

@@ -46,7 +46,9 @@ def test_every_part_of_an_image_is_seen_and_drawn() -> None:
     (seen,) = torch.autograd.grad(encoder(x).sum(), x)
     assert float((seen != 0).float().mean()) > 0.95
     decoder = ConvDecoder(3, (1, 13, 21), 4, "none", "silu")
-    assert float(decoder(torch.randn(1, 3, generator=torch.Generator().manual_seed(0))).var()) > 0
+    z = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+    one, other = decoder(z).detach()
+    assert (one != other).all()
 
 
 def test_vectors_shapes_and_refusals() -> None:
@@ -88,7 +90,7 @@ def test_batch_norm_is_torchs_in_one_process(shape: tuple[int, ...]) -> None:
     assert torch.equal(ours.running_var, theirs.running_var)
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
     with pytest.raises(ValueError, match=r"expected \(N, C\)"):
-        ours(x.unsqueeze(0).unsqueeze(0))
+        ours(torch.zeros(2, 5, 3))
 
 
 @pytest.mark.parametrize("shape", [(8, 5), (8, 5, 3, 4)])

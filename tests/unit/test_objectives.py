@@ -80,7 +80,11 @@ def sigmoid(x: float) -> float:
 @pytest.mark.parametrize(
     ("name", "discriminator", "generator"),
     [
-        ("non-saturating", lambda r, f: -math.log(sigmoid(r)) - math.log(1 - sigmoid(f)), lambda f: -math.log(sigmoid(f))),
+        (
+            "non-saturating",
+            lambda r, f: -math.log(sigmoid(r)) - math.log(1 - sigmoid(f)),
+            lambda f: -math.log(sigmoid(f)),
+        ),
         ("minimax", lambda r, f: -math.log(sigmoid(r)) - math.log(1 - sigmoid(f)), lambda f: math.log(1 - sigmoid(f))),
         ("least-squares", lambda r, f: (r - 1) ** 2 / 2 + f**2 / 2, lambda f: (f - 1) ** 2 / 2),
         ("hinge", lambda r, f: max(0, 1 - r) + max(0, 1 + f), lambda f: -f),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..budget import Budget
-from ..checkpoint import read_json, write_json
+from ..checkpoint import RunFolder, read_json, write_json
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
-from ..errors import RunError, StorageError, UsageError
+from ..errors import RunError, UsageError
 from ..fit import choose_device
 from ..fitted import FittedModel, load_model
 from ..game import Model
@@ -52,7 +53,7 @@ class Comparison:
 
     def best(self, use: str) -> FittedModel:
         """The leader's model for a use, trained with the first seed."""
-        return load_winner(self.folder, use)
+        return load_winner(self.folder, use, trust=True)  # the caller's own classes have just been run here
 
 
 def compare(
@@ -104,17 +105,27 @@ def compare(
     Returns
     -------
     Comparison
+
+    Raises
+    ------
+    RunError
+        Where the folder is in use, or holds something else than this comparison so far.
+    StorageError
+        Where the folder cannot be written.
     """
     folder = Path(out)
     plan = make_plan(dataset, models=models, budget=budget, seeds=seeds, use=use, settings=settings, device=device)
     jobs, threads = share_cores(jobs, threads, device)
-    _prepare(folder, plan, dataset)
-    judge = _evaluator(folder, dataset, samples, evaluator, features, say)
-    outcomes = run_cells(folder, plan, jobs=jobs, threads=threads, on_progress=on_progress, stall_seconds=stall_seconds)
-    say("deciding")
-    record = assemble(folder, plan, dataset, judge, outcomes, command)
-    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-    return Comparison(folder, record, build_report(folder), failed)
+    with RunFolder(folder).lock():
+        _prepare(folder, plan, dataset)
+        judge = _evaluator(folder, dataset, samples, evaluator, features, say)
+        outcomes = run_cells(
+            folder, plan, jobs=jobs, threads=threads, on_progress=on_progress, stall_seconds=stall_seconds
+        )
+        say("deciding")
+        record = assemble(folder, plan, dataset, judge, outcomes, command)
+        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        return Comparison(folder, record, build_report(folder), failed)
 
 
 def share_cores(jobs: int | None, threads: int | None, device: str) -> tuple[int, int | None]:
@@ -133,10 +144,6 @@ def share_cores(jobs: int | None, threads: int | None, device: str) -> tuple[int
 def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
     """Write plan and data, or check that the folder's are the same."""
     path = folder / "plan.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"the folder '{folder}' cannot be written: {error.strerror}.") from None
     if path.exists():
         before = Plan.from_json(read_json(path))
         if before.fingerprint != plan.fingerprint:
@@ -145,6 +152,8 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
             old = next((c for c in before.contenders if c.name == contender.name), contender)
             if old != contender:
                 raise RunError(f"'{folder}' has '{contender.name}' with other settings: choose another --out.")
+        if before.budget.unit != plan.budget.unit or before.budget.amount > plan.budget.amount:
+            raise RunError(f"'{folder}' has runs of {before.budget}: they can be extended, not cut to {plan.budget}.")
     elif any(p.name not in (".lock",) for p in folder.iterdir()):
         raise RunError(f"'{folder}' holds files, but no comparison: choose an empty --out.")
     if not (folder / "data" / "dataset.json").exists():
@@ -167,16 +176,17 @@ def _evaluator(
             return Evaluator.build(
                 dataset, own, samples=samples, features=Path(features) if features else None, progress=say
             )
-        import shutil
-
         Evaluator.load(Path(given), dataset)
-        shutil.copytree(given, own)
-    return Evaluator.load(own, dataset)
+        shutil.copytree(given, own, dirs_exist_ok=True)
+    found = Evaluator.load(own, dataset)
+    if samples and found.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
+        raise RunError(f"'{folder}' compares {found.n} samples: choose another --out to compare {samples}.")
+    return found
 
 
-def load_winner(folder: Path, use: str) -> FittedModel:
-    """The model a comparison recommends for a use; see `winner_folder`."""
-    return load_model(winner_folder(folder, use), trust=True)
+def load_winner(folder: Path, use: str, *, trust: bool = False) -> FittedModel:
+    """The model a comparison recommends for a use; see `winner_folder` and `load_model`."""
+    return load_model(winner_folder(folder, use), trust=trust)
 
 
 def winner_folder(folder: Path, use: str) -> Path:

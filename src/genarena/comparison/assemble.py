@@ -20,6 +20,7 @@ from ..errors import GenarenaError
 from ..events import read_events
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
+from ..models import MODELS
 from ..uses import METRICS, USES, Use, why_not
 from .measure import read_scores, real_picture
 from .plan import Cell, Plan
@@ -113,9 +114,9 @@ def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator) -> list[Finished]
         try:
             scores = read_scores(run, evaluator.hash)
             if scores is not None:
-                finished.append(
-                    Finished(cell, run, load_model(run, trust=True), read_json(run / "result.json"), scores)
-                )
+                own = plan.contender(cell.contender).model not in MODELS  # a file the user named in this very plan
+                fitted = load_model(run, trust=own)
+                finished.append(Finished(cell, run, fitted, read_json(run / "result.json"), scores))
         except GenarenaError:
             continue  # its status and reason stand in the list of runs
     return finished

@@ -6,7 +6,10 @@ nothing but its own run folder; what goes wrong is left there in ``failure.json`
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import threading
 from functools import partial
 from pathlib import Path
 
@@ -85,5 +88,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _end_with_supervisor() -> None:
+    """Save and stop, as after SIGTERM, when the supervisor is gone and its end of the standard input has closed."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_supervisor, daemon=True).start()
     sys.exit(main(sys.argv[1:]))

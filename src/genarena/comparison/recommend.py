@@ -90,17 +90,22 @@ def decide(
     eligible = _eligible(use, scores, spaces, baselines, cells)
     ranked = sorted(eligible, key=lambda name: sign * cells[name].value, reverse=True)
     if len(ranked) == 1:
-        only = ranked[0]
+        only, others = ranked[0], ", ".join(name for name in cells if name != ranked[0])
         reason = f"Only {only} has a result: the others cannot, or failed."
+        if others:
+            reason = f"Only {only} can win: baselines, and what looks less real half way, are left out ({others})."
         return Verdict("winner", primary, reason, leader=only, winner=only, cells=cells)
     leader, runner_up = ranked[:2]
     sesoi = use.sesoi * abs(cells[leader].value) if use.relative else use.sesoi
-    leads = {rival: _lead(blocks[primary], leader, rival, sign) for rival in ranked[1:]}
-    seeds = min(len(set(scores[primary][leader]) & set(scores[primary][rival])) for rival in ranked[1:])
-    lead = leads[runner_up]
-    found = Verdict("undecided", primary, "", leader, None, runner_up, lead, sesoi, cells)
+    shared = {rival: len(set(scores[primary][leader]) & set(scores[primary][rival])) for rival in ranked[1:]}
+    leads = {rival: _lead(blocks[primary], leader, rival, sign) for rival in ranked[1:] if shared[rival]}
+    found = Verdict("undecided", primary, "", leader, None, runner_up, leads.get(runner_up), sesoi, cells)
+    seeds = min(shared.values())
+    if not seeds:
+        return replace(found, reason=f"{leader} is ahead, but shares no seed with {min(shared, key=shared.__getitem__)}.")
     if seeds < 2:
         return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.")
+    lead = leads[runner_up]
     against = _contradiction(use, [(key, blocks[key]) for key in trusted[1:]], leader, ranked[1:], sign)
     if against:
         return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {against[1]}.")

@@ -7,17 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..checkpoint import read_json
 from ..errors import GenarenaError
 from ..events import read_events
+from ..trainer import Interrupted
 from .plan import Cell, Plan
 
 POLL_SECONDS = 0.2
+SAVE_SECONDS = 10.0  # that workers have to save before they are killed
 STALL_SECONDS = 1800.0
 
 
@@ -77,18 +80,23 @@ def run_cells(
         ``(cell, share done, status)`` whenever something moved.
     stall_seconds : float
         A run that shows no life for so long is ended.
+
+    Raises
+    ------
+    Interrupted
+        After SIGINT or SIGTERM, once the runs have saved and ended; a second signal ends them at once.
     """
     waiting = list(plan.cells)
     active: list[Worker] = []
     outcomes: list[Outcome] = []
-    try:
+    with _interruptible(), _ended_at_last(active):
         while waiting or active:
             while waiting and len(active) < jobs:
                 active.append(_start(folder, waiting.pop(0), threads))
             time.sleep(POLL_SECONDS)
             for worker in list(active):
                 if worker.process.poll() is None and worker.stalled(stall_seconds):
-                    _end(worker, signal.SIGKILL)
+                    _end([worker], signal.SIGKILL)
                     outcome = Outcome(worker.cell, "failed", f"no sign of life for {stall_seconds:g} s: ended")
                 elif worker.process.returncode is None:
                     on_progress(worker.cell, _share(worker.run, plan), "")
@@ -98,10 +106,32 @@ def run_cells(
                 active.remove(worker)
                 outcomes.append(outcome)
                 on_progress(worker.cell, 1.0, outcome.status)
-    finally:
-        for worker in active:
-            _end(worker, signal.SIGTERM)
     return outcomes
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise `Interrupted`, so that what runs inside can tidy up."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.signal(number, interrupt) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _ended_at_last(active: list[Worker]) -> Iterator[None]:
+    """Whatever happens inside, no worker outlives it."""
+    try:
+        yield
+    finally:
+        _end(active, signal.SIGTERM)
 
 
 def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
@@ -112,7 +142,7 @@ def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
     with (run / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "genarena.comparison.cell", str(folder), cell.id, str(threads or 0)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # nothing is written: it closes when this process ends, however it ends
             stdout=log,
             stderr=log,
             env=environment,
@@ -121,19 +151,29 @@ def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
     return Worker(cell, run, process)
 
 
-def _end(worker: Worker, number: int) -> None:
-    """Signal a worker's whole session and wait; a worker that does not save within ten seconds is killed."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(worker.process.pid, number)
+def _end(workers: Sequence[Worker], number: int) -> None:
+    """Signal the workers' whole sessions and wait; those that do not save in time are killed."""
+    deadline = time.monotonic() + SAVE_SECONDS
     try:
-        worker.process.wait(10)
-    except subprocess.TimeoutExpired:
+        for worker in workers:
+            _signal(worker, number)
+        for worker in workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+    finally:
+        for worker in workers:
+            _signal(worker, signal.SIGKILL)
+            worker.process.communicate()
+
+
+def _signal(worker: Worker, number: int) -> None:
+    if worker.process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.process.pid, signal.SIGKILL)
-        worker.process.wait()
+            os.killpg(worker.process.pid, number)
 
 
 def _outcome(worker: Worker) -> Outcome:
+    worker.process.communicate()  # closes our end of its standard input
     code = worker.process.returncode
     if code == 0:
         return Outcome(worker.cell, "done")

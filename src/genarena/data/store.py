@@ -29,7 +29,9 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
         "quarantined": [asdict(q) for q in dataset.quarantined],
         "fingerprint": dataset.fingerprint,
     }
-    (folder / "dataset.json").write_text(json.dumps(record, indent=1))
+    partial = folder / ".dataset.json.partial"
+    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    partial.replace(folder / "dataset.json")
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -44,7 +46,8 @@ def load_dataset(folder: Path) -> Dataset:
         path = folder / "dataset.json"
         if path.stat().st_size > _LARGEST_JSON:
             raise RunError(f"'{path}' is too large to be a stored data set.")
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
+        written = record["fingerprint"]
         schema = Schema.from_json(record["schema"])
         if not all(name.isidentifier() for name in schema.specs):
             raise RunError(f"'{path}' names fields that genarena does not write.")
@@ -57,8 +60,8 @@ def load_dataset(folder: Path) -> Dataset:
         splits = {name: np.load(folder / f"split-{name}.npy", allow_pickle=False) for name in _SPLITS}
         quarantined = tuple(Quarantined(**entry) for entry in record["quarantined"])
         dataset = Dataset(record["name"], fields, splits, tuple(record["notes"]), quarantined)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"'{folder}' is not a complete stored data set ({error}).") from None
-    if dataset.fingerprint != record["fingerprint"]:
+    if dataset.fingerprint != written:
         raise RunError(f"'{folder}' was changed since it was written: its fingerprint differs.")
     return dataset

@@ -41,14 +41,14 @@ def _is_mlp(network: NetworkConfig) -> bool:
 
 def decoder(spec: ImageSpec, latent_dim: int, network: NetworkConfig, parameters_per_value: int = 1) -> nn.Module:
     shape = (spec.channels * parameters_per_value, spec.height, spec.width)
-    norm, activation = network.decoder_norm, network.activation
+    norm, activation = network.norm_of("decoder", not _is_mlp(network)), network.activation
     if _is_mlp(network):
         return MLPDecoder(latent_dim, shape, network.width or MLP_WIDTH, network.depth, norm, activation)
     return ConvDecoder(latent_dim, shape, network.width or WIDTH, norm, activation)
 
 
 def encoder(spec: ImageSpec, outputs: int, network: NetworkConfig) -> nn.Module:
-    norm, activation = network.encoder_norm, network.activation
+    norm, activation = network.norm_of("encoder", not _is_mlp(network)), network.activation
     if _is_mlp(network):
         return MLPEncoder(spec.shape, outputs, network.width or MLP_WIDTH, network.depth, norm, activation)
     return ConvEncoder(spec.shape, outputs, network.width or WIDTH, norm, activation)  # type: ignore[arg-type]

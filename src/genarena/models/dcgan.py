@@ -43,8 +43,8 @@ class DCGAN(GAN):
     summary = "the GAN with the convolutional nets and settings of its 2016 paper"
 
     def __init__(self, config: Any, schema: Schema):
-        if not isinstance(schema.target, ImageSpec):
-            raise UsageError("dcgan is made of convolutions and needs images; use 'gan' for rows of numbers.")
+        if not isinstance(schema.target, ImageSpec) or config.network.architecture == "mlp":
+            raise UsageError("dcgan is made of convolutions and needs images; use 'gan' for an MLP or rows of numbers.")
         super().__init__(config, schema)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):

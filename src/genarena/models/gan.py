@@ -6,7 +6,8 @@ is for generating: it has no encoder and no likelihood, so it neither compresses
 Where we differ from the paper: the generator's default loss is the paper's own non-saturating alternative; the
 discriminator has an R1 penalty, without which the game need not converge even in one dimension (Mescheder et al. 2018);
 strided convolutions for images instead of maxout; Adam instead of momentum; the weights served are averaged.
-Real and fake pass the discriminator in batches of their own, and each turn draws fresh noise.
+Real and fake pass the discriminator in batches of their own. The generator's turn judges the last fakes again: it has not
+moved since they were made, and fresh noise cost a forward pass without making samples better.
 """
 
 from __future__ import annotations
@@ -27,44 +28,36 @@ NO_ENCODER = "no encoder: it maps noise to data and not back"
 IMPLICIT = "no likelihood: an implicit model"
 
 
-class GAN(AdamGame):
-    """Generator against discriminator."""
+class AdversarialConfig(AdamConfig):
+    """Settings of every game with a discriminator.
 
-    class Config(AdamConfig):
-        """Settings.
+    Attributes
+    ----------
+    latent_dim : int, optional
+        Dimensions of the noise; by default a size that fits the data.
+    loss : {"non-saturating", "minimax", "least-squares", "hinge", "wasserstein"}
+    penalty : {"r1", "gradient", "none"}
+        R1 on real data (Mescheder et al. 2018), the Wasserstein gradient penalty (Gulrajani et al. 2017), or none.
+    penalty_weight : float
+        gamma of R1, lambda of the gradient penalty.
+    penalty_every : int
+        Discriminator turns from one penalty to the next; its weight is multiplied to match (Karras et al. 2020).
+    network : NetworkConfig
+    """
 
-        Attributes
-        ----------
-        latent_dim : int, optional
-            Dimensions of the noise; by default a size that fits the data.
-        prior : {"normal", "uniform"}
-            Noise N(0, I), or uniform on [-1, 1].
-        loss : {"non-saturating", "minimax", "least-squares", "hinge", "wasserstein"}
-        penalty : {"r1", "gradient", "none"}
-            R1 on real data (Mescheder et al. 2018), the Wasserstein gradient penalty (Gulrajani et al. 2017), or none.
-        penalty_weight : float
-            gamma of R1, lambda of the gradient penalty.
-        penalty_every : int
-            Discriminator turns from one penalty to the next; its weight is multiplied to match (Karras et al. 2020).
-        discriminator_steps : int
-            Discriminator turns a round, each on a batch of its own.
-        network : NetworkConfig
-        """
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    betas: Betas = (0.0, 0.99)
+    latent_dim: int | None = Field(default=None, ge=1, le=65536)
+    loss: LossName = "non-saturating"
+    penalty: Literal["r1", "gradient", "none"] = "r1"
+    penalty_weight: float = Field(default=0.3, ge=0)
+    penalty_every: int = Field(default=4, ge=1, le=1000)
+    network: NetworkConfig = NetworkConfig()
 
-        learning_rate: float = Field(default=5e-4, gt=0, le=10)
-        betas: Betas = (0.5, 0.99)
-        latent_dim: int | None = Field(default=None, ge=1, le=65536)
-        prior: Literal["normal", "uniform"] = "normal"
-        loss: LossName = "non-saturating"
-        penalty: Literal["r1", "gradient", "none"] = "r1"
-        penalty_weight: float = Field(default=1.0, ge=0)
-        penalty_every: int = Field(default=4, ge=1, le=1000)
-        discriminator_steps: int = Field(default=1, ge=1, le=100)
-        network: NetworkConfig = NetworkConfig()
 
-    title = "Generative adversarial network"
-    summary = "turns noise into data by trying to fool a discriminator"
-    players: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
+class AdversarialGame(AdamGame):
+    """A generator, a discriminator and what any game between them needs."""
+
     sampler = "generator"
 
     def __init__(self, config: Any, schema: Schema):
@@ -78,9 +71,7 @@ class GAN(AdamGame):
 
     def prior(self, n: int, like: Tensor) -> Tensor:
         """Fresh noise for `n` fakes, ``(n, L)``."""
-        noise = self.noise(n, self.latent_dim, like=like)
-        # The normal's distribution function turns it into a uniform: one way to draw, whatever the prior.
-        return noise if self.config.prior == "normal" else torch.special.ndtr(noise) * 2 - 1
+        return self.noise(n, self.latent_dim, like=like)
 
     def logit(self, x: Tensor) -> Tensor:
         """The discriminator's opinion, ``(N,)``: positive for real."""
@@ -97,16 +88,53 @@ class GAN(AdamGame):
         mix = distributed.shard(torch.rand(len(real) * distributed.world(), device=real.device))
         return weight * gradient_penalty(self.logit, real, fake, mix)
 
+    def latents(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.latent_dim, generator=generator)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.kind.squash(self.generator(z))
+
+
+class GAN(AdversarialGame):
+    """Generator against discriminator."""
+
+    class Config(AdversarialConfig):
+        """Settings beside those of `AdversarialConfig`.
+
+        Attributes
+        ----------
+        prior : {"normal", "uniform"}
+            Noise N(0, I), or uniform on [-1, 1].
+        discriminator_steps : int
+            Discriminator turns a round, each on a batch of its own.
+        """
+
+        prior: Literal["normal", "uniform"] = "normal"
+        discriminator_steps: int = Field(default=1, ge=1, le=100)
+
+    title = "Generative adversarial network"
+    summary = "turns noise into data by trying to fool a discriminator"
+    players: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
+
+    def prior(self, n: int, like: Tensor) -> Tensor:
+        return self._shaped(super().prior(n, like))
+
+    def latents(self, n: int, generator: torch.Generator) -> Tensor:
+        return self._shaped(super().latents(n, generator))
+
+    def _shaped(self, noise: Tensor) -> Tensor:
+        """Normal noise as the prior has it: the normal's distribution function makes it uniform."""
+        return noise if self.config.prior == "normal" else torch.special.ndtr(noise) * 2 - 1
+
     def play(self, draw: Draw) -> Play:
         for _ in range(self.config.discriminator_steps):
             real = draw().x
-            with torch.no_grad():
-                fake = self.decode(self.prior(len(real), real))
-            real_logit, fake_logit = self.logit(real), self.logit(fake)
+            fake = self.decode(self.prior(len(real), real))
+            real_logit, fake_logit = self.logit(real), self.logit(fake.detach())
             loss = self.adversarial.discriminator(real_logit, fake_logit)
             terms = {"logit_real": real_logit.mean(), "logit_fake": fake_logit.mean()}
             yield Turn(terms, discriminator=loss + self.penalty(real, fake, draw))
-        fake = self.decode(self.prior(len(real), real))
+        # The generator has not moved since: the same fakes, judged by the discriminator as it is now.
         yield Turn(generator=self.adversarial.generator(self.logit(fake)))
 
     def capabilities(self) -> dict[Capability, str | None]:
@@ -117,13 +145,6 @@ class GAN(AdamGame):
             "log_prob": IMPLICIT,
             "anomaly_score": None,
         }
-
-    def latents(self, n: int, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(n, self.latent_dim, generator=generator)
-        return noise if self.config.prior == "normal" else torch.special.ndtr(noise) * 2 - 1
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.kind.squash(self.generator(z))
 
     def anomaly_score(self, x: Tensor) -> Tensor:
         """Minus the discriminator's logit: how fake it looks."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..data import Batch, Schema
@@ -65,6 +65,14 @@ class VAE(AdamGame, OnePlayerGame):
         warmup_images: int = Field(default=0, ge=0)
         importance_samples: int = Field(default=1, ge=1, le=1000)
         network: NetworkConfig = NetworkConfig()
+
+        @model_validator(mode="after")
+        def _one_objective(self) -> Any:
+            if self.importance_samples > 1 and (self.beta != 1 or self.free_bits or self.warmup_images):
+                raise ValueError(
+                    "beta, free_bits and warmup_images shape the ELBO: leave them with importance_samples > 1"
+                )
+            return self
 
     title = "Variational autoencoder"
     summary = "learns a code with a known distribution by maximising a bound on the likelihood"

@@ -29,14 +29,14 @@ from ..data import Schema
 from ..errors import UsageError
 from ..game import Capability, Draw, Play, Stats, Turn
 from ..objectives.variational import kl_to_standard_normal, reparameterise
-from .gan import GAN, IMPLICIT
+from .gan import IMPLICIT, AdversarialConfig, AdversarialGame
 
 
-class VAEGAN(GAN):
+class VAEGAN(AdversarialGame):
     """Encoder, generator and discriminator."""
 
-    class Config(GAN.Config):
-        """Settings beside those of `GAN`.
+    class Config(AdversarialConfig):
+        """Settings beside those of `AdversarialConfig`.
 
         Attributes
         ----------

@@ -17,11 +17,10 @@ LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasse
 
 
 class AdversarialLoss(NamedTuple):
-    """A pair of losses and whether the discriminator's optimum is a density ratio (exp(logit) = p_data / p_model)."""
+    """What each of the two minimises."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
-    density_ratio: bool
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -64,11 +63,11 @@ def _raise_score(fake: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, AdversarialLoss] = {
-    "non-saturating": AdversarialLoss(_cross_entropy, _non_saturating, True),
-    "minimax": AdversarialLoss(_cross_entropy, _minimax, True),
-    "least-squares": AdversarialLoss(_least_squares_discriminator, _least_squares_generator, False),
-    "hinge": AdversarialLoss(_hinge_discriminator, _raise_score, False),
-    "wasserstein": AdversarialLoss(_critic, _raise_score, False),
+    "non-saturating": AdversarialLoss(_cross_entropy, _non_saturating),
+    "minimax": AdversarialLoss(_cross_entropy, _minimax),
+    "least-squares": AdversarialLoss(_least_squares_discriminator, _least_squares_generator),
+    "hinge": AdversarialLoss(_hinge_discriminator, _raise_score),
+    "wasserstein": AdversarialLoss(_critic, _raise_score),
 }
 
 

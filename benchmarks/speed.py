@@ -1,0 +1,285 @@
+"""Training speed, as ratios: ``make bench`` on an otherwise idle machine.
+
+Every comparison interleaves its sides A B A B ... in one process and reports the median of the ratios of neighbouring
+segments, so that a slow minute of the machine hits both. Prints JSON.
+
+- ``loop``: genarena's trainer against the barest correct PyTorch loop with the same nets, optimizer, averaging and finite
+  check (1.0 is the same speed; the target is at least 0.97).
+- ``dcgan``: against a loop as tutorials write it (32 px, width 64, batch 64; target 1.25).
+- ``pythae``: against pythae 0.1.2's trainer on its default MLP VAE at batch 100 (target 1.4); skipped where it is not
+  installed (``pip install pythae==0.1.2``).
+- ``memory``: megabytes that resident memory grows from the first tenth of a training to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from genarena.budget import Budget
+from genarena.checkpoint import RunFolder
+from genarena.data import open_dataset
+from genarena.fit import _make, plan
+from genarena.game import Game
+from genarena.trainer import Trainer
+
+SEGMENTS = 9
+SECONDS = 2.0  # of one segment
+Step = Callable[[], int]
+
+
+def images(n: int, size: int, channels: int) -> Any:
+    """Random images: speed does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    return open_dataset(rng.integers(0, 256, (n, channels, size, size), dtype=np.uint8))
+
+
+def trainer_of(model: str, dataset: Any, settings: dict[str, Any], folder: str) -> Trainer:
+    decided = plan(model, dataset, budget="1000 epochs", settings=settings, device="cpu")
+    game, loader = _make(decided)
+    served, _ = _make(decided)
+    return Trainer(
+        game, loader, RunFolder(folder), budget=Budget.parse("1000 epochs"), seed=0, device=torch.device("cpu"),
+        every=10**12, served=served,
+    )  # fmt: skip
+
+
+def ours(trainer: Trainer) -> Step:
+    def step() -> int:
+        before = trainer.progress.images
+        trainer.step()
+        return trainer.progress.images - before
+
+    return step
+
+
+def segment(step: Step) -> float:
+    """Images a second over one segment."""
+    done, started = 0, time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        done += step()
+    return done / (time.perf_counter() - started)
+
+
+def interleave(a: Step, b: Step) -> dict[str, float]:
+    """Median speeds of both sides and the median ratio a / b of neighbouring segments."""
+    for step in (a, b):
+        for _ in range(5):
+            step()
+    pairs = [(segment(a), segment(b)) if i % 2 else (segment(b), segment(a))[::-1] for i in range(SEGMENTS)]
+    return {
+        "genarena": round(statistics.median(x for x, _ in pairs), 1),
+        "other": round(statistics.median(y for _, y in pairs), 1),
+        "ratio": round(statistics.median(x / y for x, y in pairs), 4),
+    }
+
+
+class BareLoop:
+    """Data on the device, one optimizer a player, weight averaging and a finite check: nothing else."""
+
+    def __init__(self, dataset: Any, game: Game, batch: int):
+        self.game, self.batch = game.train(), batch
+        self.x = torch.from_numpy(dataset.values("train"))
+        self.order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(0))
+        self.at = 0
+        self.players = {p: game.parameters_of(p) for p in game.players}
+        self.optimizers = {p: game.optimizer(p, w) for p, w in self.players.items()}
+        live = {k: v for k, v in game.state_dict(keep_vars=True).items() if v.is_floating_point()}
+        self.live = [v.detach() for v in live.values()]
+        self.mean = [v.clone() for v in self.live]
+        self.counts = [v for v in game.state_dict(keep_vars=True).values() if not v.is_floating_point()]
+        self.copies = [v.clone() for v in self.counts]
+
+    def next(self) -> Tensor:
+        if self.at + self.batch > len(self.order):
+            self.at = 0
+        rows = self.order[self.at : self.at + self.batch]
+        self.at += self.batch
+        return self.x.index_select(0, rows).float().mul_(2 / 255).sub_(1)
+
+    def move(self, player: str, loss: Tensor) -> None:
+        optimizer, weights = self.optimizers[player], self.players[player]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=weights)
+        norm = torch.stack(torch._foreach_norm([w.grad for w in weights])).norm()
+        if not torch.isfinite(loss.detach() + norm):
+            raise ArithmeticError("not finite")
+        optimizer.step()
+
+    def average(self) -> None:
+        if self.game.config.average_images:
+            torch._foreach_lerp_(self.mean, self.live, 1e-3)
+            for copy, count in zip(self.copies, self.counts, strict=True):
+                copy.copy_(count)
+
+
+def bare_vae(dataset: Any, game: Any, batch: int) -> Step:
+    loop = BareLoop(dataset, game, batch)
+
+    def step() -> int:
+        x = loop.next()
+        mean, log_variance = game.encoder(x).chunk(2, 1)
+        log_variance = 15 * torch.tanh(log_variance / 15)
+        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        kl = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1)
+        loop.move("vae", (kl - game.likelihood.log_prob(game.decoder(z), x)).mean())
+        loop.average()
+        return batch
+
+    return step
+
+
+def bare_gan(dataset: Any, game: Any, batch: int) -> Step:
+    loop = BareLoop(dataset, game, batch)
+    softplus = nn.functional.softplus
+    config = game.config
+    rounds = 0
+
+    def step() -> int:
+        nonlocal rounds
+        rounds += 1
+        x = loop.next()
+        fake = game.generator(torch.randn(batch, game.latent_dim)).tanh()
+        loss = softplus(-game.discriminator(x)).mean() + softplus(game.discriminator(fake.detach())).mean()
+        if config.penalty == "r1" and rounds % config.penalty_every == 0:
+            x.requires_grad_(True)
+            (slope,) = torch.autograd.grad(game.discriminator(x).sum(), x, create_graph=True)
+            penalty = 0.5 * slope.flatten(1).square().sum(1).mean()
+            loss = loss + config.penalty_weight * config.penalty_every * penalty
+        loop.move("discriminator", loss)
+        loop.move("generator", softplus(-game.discriminator(fake)).mean())
+        loop.average()
+        return batch
+
+    return step
+
+
+def tutorial_dcgan(dataset: Any, game: Any, batch: int) -> Step:
+    """The loop of the common DCGAN tutorials: plain backward, sigmoid and BCE, default Adam, contiguous tensors."""
+    generator, discriminator = game.generator.train(), game.discriminator.train()
+    optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator)]
+    data = torch.utils.data.TensorDataset(torch.from_numpy(dataset.values("train")).float() / 127.5 - 1)
+    loader = torch.utils.data.DataLoader(data, batch_size=batch, shuffle=True, drop_last=True)
+    criterion = nn.BCELoss()
+    batches = iter(loader)
+
+    def step() -> int:
+        nonlocal batches
+        try:
+            (x,) = next(batches)
+        except StopIteration:
+            batches = iter(loader)
+            (x,) = next(batches)
+        discriminator.zero_grad()
+        label = torch.full((batch,), 1.0)
+        criterion(discriminator(x).sigmoid().view(-1), label).backward()
+        fake = generator(torch.rand(batch, game.latent_dim) * 2 - 1).tanh()
+        label.fill_(0.0)
+        loss = criterion(discriminator(fake.detach()).sigmoid().view(-1), label)
+        loss.backward()
+        optimizers[1].step()
+        generator.zero_grad()
+        label.fill_(1.0)
+        fooled = criterion(discriminator(fake).sigmoid().view(-1), label)
+        fooled.backward()
+        optimizers[0].step()
+        loss.item(), fooled.item()
+        return batch
+
+    return step
+
+
+def game_of(model: str, dataset: Any, settings: dict[str, Any], *, channels_last: bool = True) -> Game:
+    game, _ = _make(plan(model, dataset, settings=settings, device="cpu"))
+    return game if channels_last else game.to(memory_format=torch.contiguous_format)
+
+
+def loop(threads: int) -> dict[str, Any]:
+    found = {}
+    cases: list[tuple[str, str, Any, dict[str, Any], Any]] = [
+        ("vae mlp 28px", "vae", images(4000, 28, 1), {"network": {"architecture": "mlp", "depth": 1}}, bare_vae),
+        ("vae conv 28px", "vae", images(4000, 28, 1), {}, bare_vae),
+        ("gan conv 28px", "gan", images(4000, 28, 1), {}, bare_gan),
+    ]
+    for name, model, dataset, settings, bare in cases:
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = trainer_of(model, dataset, settings, folder)
+            batch = trainer.loader.batch_size
+            found[name] = interleave(ours(trainer), bare(dataset, game_of(model, dataset, settings), batch))
+    return found
+
+
+def dcgan(threads: int) -> dict[str, Any]:
+    dataset = images(2000, 32, 3)
+    settings = {"batch_size": 64}
+    with tempfile.TemporaryDirectory() as folder:
+        step = ours(trainer_of("dcgan", dataset, settings, folder))
+        other = tutorial_dcgan(dataset, game_of("dcgan", dataset, settings, channels_last=False), 64)
+        return interleave(step, other)
+
+
+def pythae(threads: int) -> dict[str, Any]:
+    try:
+        from pythae.models import VAE, VAEConfig
+        from pythae.trainers import BaseTrainer, BaseTrainerConfig
+    except ImportError as error:
+        return {"skipped": str(error)}
+    from pythae.data.datasets import BaseDataset
+
+    dataset = images(10_000, 28, 1)
+    x = torch.from_numpy(dataset.values("train")).float() / 255
+    network = {"architecture": "mlp", "depth": 1, "width": 512}
+    settings = {"batch_size": 100, "latent_dim": 10, "network": network}
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        config = BaseTrainerConfig(output_dir=other, num_epochs=1, per_device_train_batch_size=100, no_cuda=True)
+        model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=10))
+        peer = BaseTrainer(model, BaseDataset(x, torch.zeros(len(x))), training_config=config)
+        peer.set_optimizer()
+        peer.set_scheduler()
+        peer.callback_handler.callbacks = []
+        epoch = iter(range(1, 10**9))
+
+        def step() -> int:
+            peer.train_step(next(epoch))
+            return len(x)
+
+        return interleave(ours(trainer_of("vae", dataset, settings, folder)), step)
+
+
+def memory(threads: int) -> dict[str, float]:
+    def resident() -> float:
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_of("gan", images(4000, 28, 1), {}, folder)
+        for _ in range(60):
+            trainer.step()
+        early = resident()
+        for _ in range(540):
+            trainer.step()
+        return {"early_mb": round(early, 1), "late_mb": round(resident(), 1), "growth_mb": round(resident() - early, 2)}
+
+
+if __name__ == "__main__":
+    parts: dict[str, Callable[[int], dict[str, Any]]] = {
+        "loop": loop, "dcgan": dcgan, "pythae": pythae, "memory": memory,
+    }  # fmt: skip
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*parts, []], help="which (default: all)")
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
+    arguments = parser.parse_args()
+    for count in arguments.threads:
+        torch.set_num_threads(count)
+        record = {part: parts[part](count) for part in arguments.parts or parts}
+        print(json.dumps({"threads": count, "torch": torch.__version__, **record}), flush=True)

@@ -1,0 +1,296 @@
+"""Whole comparisons: what they leave, and what interruptions and broken models do to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genarena import load
+from genarena.checkpoint import RunFolder, read_json, sha256_of
+from genarena.comparison import evaluator_of, load_winner, winner_folder
+from genarena.comparison.measure import read_scores
+from genarena.errors import RunError, UsageError
+from genarena.report.schema import read_comparison
+from genarena.uses import USES
+
+from .conftest import SMALL, Done, compare_command
+
+OF_THE_CLOCK = {
+    "created", "command", "train_seconds", "cpu_seconds", "images_per_second", "sample_images_per_second",
+    "peak_memory", "peak_memory_mb",
+}  # fmt: skip
+
+SLOW_MODEL = """
+import time
+from genarena.models.autoencoder import Autoencoder
+
+
+class Slow(Autoencoder):
+    def play(self, draw):
+        time.sleep(0.01)
+        yield from super().play(draw)
+"""
+
+BROKEN_MODELS = """
+import os
+import time
+from genarena.models.autoencoder import Autoencoder
+
+
+class Fine(Autoencoder):
+    pass
+
+
+class Raises(Autoencoder):
+    def play(self, draw):
+        raise ValueError("a planted mistake")
+
+
+class Exits(Autoencoder):
+    def play(self, draw):
+        os._exit(7)
+
+
+class Starves(Autoencoder):
+    def play(self, draw):
+        raise MemoryError
+
+
+class Hangs(Autoencoder):
+    def play(self, draw):
+        time.sleep(3600)
+"""
+
+
+def without_times(value: Any) -> Any:
+    """A comparison's record without whatever a clock measured."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in OF_THE_CLOCK}
+    if isinstance(value, list):
+        timed = OF_THE_CLOCK | {"cost"}
+        return [without_times(v) for v in value if not (isinstance(v, dict) and v.get("name") in timed)]
+    return value
+
+
+def test_a_comparison_leaves_what_it_says(arena: Path) -> None:
+    found = read_comparison(arena)  # validates against the schema
+    assert [c.name for c in found.contenders] == ["pca", "vae", "gan", "MyGAN"]
+    assert len(found.runs) == 4 * 2 * 2  # contenders, seeds, views
+    assert {run.status for run in found.runs} == {"done"}
+    assert {use.name for use in found.uses} == set(USES)
+    assert found.evaluator is not None and found.evaluator.hash == evaluator_of(arena).hash
+    assert (arena / "report.html").stat().st_size > 10_000
+    assert "http-equiv" in (arena / "report.html").read_text(encoding="utf-8")
+    for kind in ("samples", "reconstructions", "interpolations", "nearest"):
+        for name, path in getattr(found.pictures, kind).items():
+            assert (arena / path).read_bytes().startswith(b"\x89PNG"), (kind, name)
+    assert set(found.pictures.samples) == {"pca", "vae", "gan", "MyGAN"}
+    assert set(found.pictures.reconstructions) == {"pca", "vae"}
+    curves = {(c.contender, c.seed) for c in found.curves}
+    assert {("vae", 0), ("vae", 1), ("gan", 0), ("MyGAN", 1)} <= curves
+    for use in found.uses:
+        assert set(use.cells) == {"pca", "vae", "gan", "MyGAN"}
+        assert all((cell.value is None) == bool(cell.reason) for cell in use.cells.values())
+    likelihood = next(use for use in found.uses if use.name == "likelihood")
+    assert {name for name, cell in likelihood.cells.items() if cell.value is not None} == {"pca", "vae"}
+
+
+def test_the_same_model_under_another_name_has_the_same_scores(arena: Path) -> None:
+    # MyGAN is GAN: the same seeds, budget and evaluator give the same numbers.
+    metrics = {m.name: m for m in read_comparison(arena).metrics}
+    for name in ("fd_inf/classifier", "coverage/random-conv", "path_length/pca"):
+        assert metrics[name].scores["gan"].by_seed == metrics[name].scores["MyGAN"].by_seed
+        assert metrics[name].scores["gan"].by_seed["0"] != metrics[name].scores["gan"].by_seed["1"]
+
+
+def test_the_same_command_again_trains_nothing(
+    arena: Path, workplace: Path, genarena: Callable[..., Done], cells_here: None
+) -> None:
+    models = {path: path.stat().st_mtime_ns for path in arena.glob("runs/*/model.safetensors")}
+    scores = {path: path.read_bytes() for path in arena.glob("runs/*/scores/*.json")}
+    before = without_times(read_json(arena / "comparison.json"))
+    done = genarena(*compare_command(workplace, arena)[1:])
+    assert (done.code, done.last) == (0, str(arena / "report.html"))
+    assert {path: path.stat().st_mtime_ns for path in arena.glob("runs/*/model.safetensors")} == models
+    assert {path: path.read_bytes() for path in arena.glob("runs/*/scores/*.json")} == scores
+    assert without_times(read_json(arena / "comparison.json")) == before
+
+
+def test_winners_are_served(arena: Path) -> None:
+    record = read_json(arena / "comparison.json")
+    for entry in record["uses"]:
+        if entry["leader"] is None:
+            continue
+        folder = winner_folder(arena, entry["name"])
+        assert folder.name == f"{entry['leader']}-0"
+        assert load(arena, entry["name"], trust=True).name == entry["leader"]
+    with pytest.raises(UsageError, match="there is no use 'detecting'"):
+        winner_folder(arena, "detecting")
+    with pytest.raises(RunError, match="does not exist"):
+        load_winner(arena / "runs", "detect")
+
+
+def test_code_that_a_folder_brings_is_not_run_unasked(arena: Path, tmp_path: Path) -> None:
+    record = read_json(arena / "comparison.json")
+    for entry in record["uses"]:
+        entry["leader"] = "MyGAN"
+    copy = tmp_path / "copy"
+    (copy / "runs").mkdir(parents=True)
+    (copy / "runs" / "MyGAN-0").symlink_to(arena / "runs" / "MyGAN-0")
+    (copy / "plan.json").write_bytes((arena / "plan.json").read_bytes())
+    (copy / "comparison.json").write_text(json.dumps(record))
+    with pytest.raises(RunError, match="--trust"):
+        load(copy, "generate-fidelity")
+    assert load(copy, "generate-fidelity", trust=True).name == "MyGAN"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--budget", "1k images"], "can be extended, not cut to 1k images"),
+        (["--budget", "3 epochs"], "can be extended, not cut to 3 epochs"),
+        (["--set", "latent_dim=5"], "with other settings"),
+        (["--samples", "30"], "compares 40 samples"),
+    ],
+)
+def test_other_arguments_on_the_same_folder_are_refused(
+    changes: list[str], message: str, arena: Path, workplace: Path, genarena: Callable[..., Done], cells_here: None
+) -> None:
+    before = (arena / "comparison.json").read_bytes()
+    done = genarena(*compare_command(workplace, arena)[1:], *changes)
+    assert done.code == 4
+    assert message in done.err and done.out == ""
+    assert (arena / "comparison.json").read_bytes() == before
+
+
+def test_other_data_on_the_same_folder_are_refused(
+    arena: Path, workplace: Path, genarena: Callable[..., Done]
+) -> None:
+    done = genarena("compare", workplace / "plain.npy", "--models", "pca", "--out", arena, "--quiet")
+    assert done.code == 4 and "compares other data" in done.err
+
+
+def test_one_use_trains_only_what_it_needs(
+    workplace: Path, tmp_path: Path, genarena: Callable[..., Done], cells_here: None
+) -> None:
+    common = ["compare", workplace / "bars.npz", "--models", "pca", "--seeds", "1", "--quiet", "--jobs", "1"]
+    detect = genarena(*common, "--for", "detect", "--out", tmp_path / "a")
+    assert detect.code == 0
+    assert [path.name for path in (tmp_path / "a" / "runs").iterdir()] == ["pca-0-detect"]
+    judged = genarena(*common, "--for", "reduce", "--out", tmp_path / "b", "--evaluator", tmp_path / "a" / "evaluator")
+    assert judged.code == 0
+    hashes = {read_comparison(tmp_path / name).evaluator.hash for name in "ab"}  # type: ignore[union-attr]
+    assert len(hashes) == 1
+
+
+# -- in processes of their own -----------------------------------------------------------------------------------------
+
+
+def slow_command(workplace: Path, model: Path, folder: Path) -> list[str]:
+    what = ["compare", str(workplace / "plain.npy"), "--models", f"{model}:Slow", "--seeds", "1"]
+    return [*what, "--budget", "16k images", "--for", "reconstruct", "--quiet", "--out", str(folder), *SMALL]
+
+
+@pytest.fixture(scope="module")
+def slow_model(workplace: Path) -> Path:
+    path = workplace / "slow.py"
+    path.write_text(SLOW_MODEL)
+    return path
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def is_free(run: RunFolder) -> bool:
+    try:
+        with run.lock():
+            return True
+    except RunError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_comparison_ends_as_if_nothing_had_happened(
+    number: signal.Signals,
+    workplace: Path,
+    slow_model: Path,
+    tmp_path: Path,
+    genarena: Callable[..., Done],
+    cells_here: None,
+) -> None:
+    halted, whole = tmp_path / "halted", tmp_path / "whole"
+    run = RunFolder(halted / "runs" / "Slow-0")
+    supervisor = subprocess.Popen(
+        [sys.executable, "-m", "genarena", *slow_command(workplace, slow_model, halted)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    wait_until(lambda: run.events.exists() and '"kind": "log"' in run.events.read_text())
+    supervisor.send_signal(number)
+    out, err = supervisor.communicate(timeout=60)
+    assert (supervisor.returncode, out) == (143 if number == signal.SIGTERM else -9, "")
+    if number == signal.SIGTERM:
+        assert "the same command goes on from here" in err and "Traceback" not in err
+        assert is_free(run)  # no process was left behind
+    else:
+        wait_until(lambda: is_free(run))  # a run whose supervisor is gone saves and ends
+    assert run.steps()[0] > 0 and not run.result.exists()
+
+    for folder in (halted, whole):
+        assert genarena(*slow_command(workplace, slow_model, folder)).code == 0
+    resumed = [e for e in run.events.read_text().splitlines() if '"resume"' in e]
+    assert len(resumed) == 1
+    assert sha256_of(run.model) == sha256_of(whole / "runs" / "Slow-0" / "model.safetensors")
+    judge = evaluator_of(whole)
+    assert read_scores(run.path, judge.hash) == read_scores(whole / "runs" / "Slow-0", judge.hash) != None  # noqa: E711
+    records = [without_times(read_json(folder / "comparison.json")) for folder in (halted, whole)]
+    assert records[0] == records[1]
+
+
+def test_models_that_break_fail_alone(workplace: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN_MODELS)
+    names = ["Raises", "Exits", "Starves", "Hangs", "Fine"]
+    models = ",".join(f"broken.py:{name}" for name in names)
+    done = subprocess.run(
+        [sys.executable, "-m", "genarena", "compare", workplace / "plain.npy", "--models", models, "--seeds", "1",
+         "--budget", "640 images", "--for", "reconstruct", "--out", "out", "--stall", "25", "--jobs", "3", *SMALL],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 6, done.stderr
+    assert done.stdout == "out/report.html\n"
+    assert "Traceback" not in done.stderr
+    assert "4 of 5 runs failed" in done.stderr.splitlines()[-1]
+    record = read_comparison(tmp_path / "out")
+    reasons = {run.contender: run.reason for run in record.runs}
+    assert {run.contender: run.status for run in record.runs} == {
+        name: "done" if name == "Fine" else "failed" for name in names
+    }
+    assert reasons["Fine"] is None
+    assert reasons["Raises"] == "ValueError: a planted mistake"
+    assert "exit code 7" in str(reasons["Exits"])
+    assert "out of memory" in str(reasons["Starves"])
+    assert reasons["Hangs"] == "no sign of life for 25 s: ended"
+    (use,) = record.uses
+    assert (use.leader, use.cells["Raises"].reason) == ("Fine", "no run finished")
+    assert "a planted mistake" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_two_comparisons_in_one_folder(workplace: Path, tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    with RunFolder(tmp_path / "out").lock():
+        done = genarena("compare", workplace / "plain.npy", "--models", "pca", "--out", tmp_path / "out", "--quiet")
+    assert done.code == 4 and "another process is using" in done.err

@@ -1,0 +1,83 @@
+"""Exported networks give what the model gives, at any batch size."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from genarena.data import Dataset
+from genarena.errors import UsageError
+from genarena.export import export
+from genarena.fit import fit, plan
+from genarena.fitted import FittedModel
+
+# The exporter's own calls are deprecated ones; what it writes is what counts.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+CASES = [("vae", "images"), ("gan", "images"), ("pca", "images"), ("vaegan", "vectors")]
+cases = pytest.mark.parametrize(("model", "kind"), CASES)
+
+
+@pytest.fixture(scope="module")
+def fitted_of(
+    images: Dataset, vectors: Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str, str], FittedModel]:
+    def make(model: str, kind: str) -> FittedModel:
+        settings = {"latent_dim": 3} if model == "pca" else {"latent_dim": 3, "batch_size": 16, "network": {"width": 8}}
+        dataset = images if kind == "images" else vectors
+        decided = plan(model, dataset, budget="160 images", settings=settings, device="cpu")
+        return fit(decided, tmp_path_factory.mktemp(model), threads=1, pictures=False)
+
+    return make
+
+
+def expected(fitted: FittedModel, method: str, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs of a method and what the model makes of them."""
+    shape = (3,) if method == "decode" else fitted.spec.shape
+    inputs = torch.randn(rows, *shape, generator=torch.Generator().manual_seed(rows))
+    with torch.inference_mode():
+        return inputs, getattr(fitted.model, method)(inputs)
+
+
+def methods(fitted: FittedModel) -> list[str]:
+    return ["decode", *(["encode"] if fitted.capabilities()["encode"] is None else [])]
+
+
+@cases
+def test_torch_programs_equal_the_model(
+    model: str, kind: str, fitted_of: Callable[[str, str], FittedModel], tmp_path: Path
+) -> None:
+    fitted = fitted_of(model, kind)
+    written = export(fitted, tmp_path / "out", ("torch",))
+    assert written == [tmp_path / "out" / f"{method}.pt2" for method in methods(fitted)]
+    for path in written:
+        network = torch.export.load(io.BytesIO(path.read_bytes())).module()
+        for rows in (1, 5):
+            inputs, outputs = expected(fitted, path.stem, rows)
+            torch.testing.assert_close(network(inputs), outputs, rtol=1e-5, atol=1e-5)
+
+
+@cases
+def test_onnx_files_equal_the_model(
+    model: str, kind: str, fitted_of: Callable[[str, str], FittedModel], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="ONNX export is an extra")
+    runtime = pytest.importorskip("onnxruntime", reason="ONNX export is an extra")
+    fitted = fitted_of(model, kind)
+    written = export(fitted, tmp_path, ("onnx",))
+    assert [path.name for path in written] == [f"{method}.onnx" for method in methods(fitted)]
+    for path in written:
+        session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        for rows in (1, 5):
+            inputs, outputs = expected(fitted, path.stem, rows)
+            (found,) = session.run(["output"], {"input": inputs.numpy()})
+            np.testing.assert_allclose(found, outputs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_format_is_named(fitted_of: Callable[[str, str], FittedModel], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="format 'tflite' is unknown: torch, onnx"):
+        export(fitted_of("pca", "images"), tmp_path, ("tflite",))

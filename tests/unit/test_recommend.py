@@ -1,0 +1,158 @@
+"""Every verdict, from planted scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from genarena.comparison.recommend import Verdict, decide
+from genarena.metrics import Score
+from genarena.uses import USES
+
+SPACES = ("classifier", "random-conv")
+FD, OTHER_FD = (f"fd_inf/{space}" for space in SPACES)
+
+
+def planted(by_name: Mapping[str, Sequence[float]]) -> dict[str, dict[int, Score]]:
+    return {name: {seed: Score(value, 100) for seed, value in enumerate(row)} for name, row in by_name.items()}
+
+
+def verdict(use: str, scores: Mapping[str, Mapping[str, Sequence[float]]], **options: Any) -> Verdict:
+    table = {key: planted(by_name) for key, by_name in scores.items()}
+    return decide(USES[use], table, SPACES, options.get("usable", {}), options.get("baselines", []))
+
+
+def test_a_winner_beats_every_rival() -> None:
+    fd = {"vae": [20.0, 21, 19], "gan": [10.0, 10.4, 9.7], "vaegan": [30.0, 31, 29]}
+    found = verdict("generate-fidelity", {FD: fd, OTHER_FD: fd})
+    assert (found.verdict, found.winner, found.leader, found.runner_up) == ("winner", "gan", "gan", "vae")
+    assert found.metric == FD
+    assert found.sesoi == pytest.approx(0.1 * found.cells["gan"].value)  # a share of the leader's own distance
+    assert found.difference is not None
+    assert found.difference.value == pytest.approx(9.967, abs=0.01)  # positive where the leader is better
+    assert 0 < found.difference.low < found.difference.value < found.difference.high
+    assert "gan beats vae" in found.reason
+    assert set(found.cells) == {"vae", "gan", "vaegan"}
+
+
+def test_higher_is_better_where_it_is() -> None:
+    found = verdict("reduce", {"probe_accuracy": {"vae": [0.9, 0.91, 0.9], "pca": [0.8, 0.81, 0.8]}}, baselines=["pca"])
+    assert (found.verdict, found.winner) == ("winner", "vae")
+    assert found.difference is not None and found.difference.value == pytest.approx(0.1)
+
+
+def test_too_close_to_call_where_the_lead_lies_within_what_matters() -> None:
+    found = verdict("reduce", {"probe_accuracy": {"vae": [0.900, 0.901, 0.900], "gan": [0.899, 0.900, 0.8995]}})
+    assert (found.verdict, found.winner, found.leader) == ("too close to call", None, "vae")
+    assert "differ by less than one point of accuracy" in found.reason
+
+
+def test_a_certain_lead_that_does_not_matter_is_no_win() -> None:
+    # The interval excludes zero and reaches beyond the smallest effect of interest, but the lead itself does not.
+    found = verdict("reduce", {"probe_accuracy": {"vae": [0.908, 0.910, 0.906], "gan": [0.900, 0.900, 0.900]}})
+    assert found.difference is not None and found.difference.low > 0 and found.difference.high > 0.01
+    assert (found.verdict, found.winner) == ("too close to call", None)
+    assert "leads gan by less than" in found.reason
+
+
+def test_undecided_where_the_interval_is_wide() -> None:
+    found = verdict("generate-fidelity", {FD: {"vae": [10.0, 30, 14], "gan": [20.0, 12, 28]}})
+    assert (found.verdict, found.winner, found.leader) == ("undecided", None, "vae")
+    assert "3 seeds leave the difference unclear" in found.reason
+
+
+def test_every_rival_counts_and_not_the_runner_up_alone() -> None:
+    # vae is clearly behind on every seed; vaegan is further behind on average, but only by one wild seed.
+    calm = {"gan": 0.9, "vae": 0.85, "autoencoder": 0.5, "dcgan": 0.4, "other": 0.3}
+    accuracy = {**{name: [value, value, value] for name, value in calm.items()}, "vaegan": [0.87, 0.87, 0.77]}
+    found = verdict("reduce", {"probe_accuracy": accuracy})
+    assert (found.verdict, found.leader, found.runner_up) == ("undecided", "gan", "vae")
+    assert "vaegan" in found.reason
+
+
+def test_undecided_with_one_seed() -> None:
+    found = verdict("generate-fidelity", {FD: {"vae": [10.0], "gan": [100.0]}})
+    assert (found.verdict, found.leader) == ("undecided", "vae")
+    assert "one seed" in found.reason
+    assert found.difference is not None and found.difference.value == 90
+
+
+def test_undecided_without_a_seed_in_common() -> None:
+    scores = {FD: {"vae": {0: Score(10.0, 9)}, "gan": {1: Score(20.0, 9)}}}
+    found = decide(USES["generate-fidelity"], scores, SPACES, {}, [])
+    assert (found.verdict, found.leader, found.difference) == ("undecided", "vae", None)
+    assert "no seed with gan" in found.reason
+
+
+def test_undecided_where_another_space_contradicts() -> None:
+    fd = {"vae": [10.0, 10.2, 9.9], "gan": [20.0, 20.3, 19.9]}
+    against = {"vae": [40.0, 41, 40], "gan": [20.0, 20.3, 19.9]}
+    found = verdict("generate-fidelity", {FD: fd, OTHER_FD: against})
+    assert (found.verdict, found.leader) == ("undecided", "vae")
+    assert f"gan is clearly better by {OTHER_FD}" in found.reason
+    slightly = {"vae": [20.5, 20.6, 20.4], "gan": [20.0, 20.1, 19.9]}  # below what matters
+    assert verdict("generate-fidelity", {FD: fd, OTHER_FD: slightly}).verdict == "winner"
+
+
+def test_a_metric_that_failed_its_self_test_decides_nothing() -> None:
+    fd = {"vae": [10.0, 10.2, 9.9], "gan": [20.0, 20.3, 19.9]}
+    against = {"vae": [40.0, 41, 40], "gan": [20.0, 20.3, 19.9]}
+    broken = {FD: {"usable": False, "why": "blind to blur"}}
+    found = verdict("generate-fidelity", {FD: fd, OTHER_FD: against}, usable=broken)
+    assert (found.verdict, found.winner, found.metric) == ("winner", "gan", OTHER_FD)
+    nothing = verdict("generate-fidelity", {FD: fd}, usable=broken)
+    assert (nothing.verdict, nothing.leader) == ("undecided", None)
+    assert "blind to blur" in nothing.reason
+    assert nothing.cells  # shown, though they decide nothing
+
+
+def test_not_possible_where_nobody_can_be_measured() -> None:
+    found = verdict("likelihood", {FD: {"gan": [1.0, 2.0]}})
+    assert (found.verdict, found.leader, found.cells) == ("not possible", None, {})
+    assert found.metric == "log_likelihood"
+
+
+def test_the_only_contender_wins_and_says_so() -> None:
+    found = verdict("likelihood", {"log_likelihood": {"vae": [-90.0, -91]}})
+    assert (found.verdict, found.winner, found.runner_up) == ("winner", "vae", None)
+    assert found.reason.startswith("Only vae has a result")
+
+
+def test_a_baseline_cannot_win_cost() -> None:
+    seconds = {"pca": [0.01, 0.01, 0.01], "vae": [10.0, 10.1, 10.2], "gan": [30.0, 30.3, 30.1]}
+    found = verdict("cost", {"cpu_seconds": seconds}, baselines=["pca"])
+    assert (found.verdict, found.winner, found.runner_up) == ("winner", "vae", "gan")
+    assert found.cells["pca"].value == pytest.approx(0.01)  # but it is shown
+    alone = verdict("cost", {"cpu_seconds": {k: seconds[k] for k in ("pca", "vae")}}, baselines=["pca"])
+    assert alone.winner == "vae"
+    assert alone.reason.startswith("Only vae can win") and "pca" in alone.reason
+    only = verdict("cost", {"cpu_seconds": {"pca": seconds["pca"]}}, baselines=["pca"])
+    assert only.winner == "pca"  # there is nobody else
+
+
+def test_a_short_way_through_unreal_examples_does_not_win() -> None:
+    length = {"autoencoder": [1.0, 1.01, 1.02], "vae": [1.5, 1.52, 1.51], "gan": [1.8, 1.83, 1.82]}
+    realism = {"autoencoder": [0.3, 0.3, 0.3], "vae": [0.85, 0.86, 0.85], "gan": [0.9, 0.91, 0.9]}
+    scores = {"path_length/classifier": length, "midpoint_precision/classifier": realism}
+    found = verdict("interpolate", scores)
+    assert (found.verdict, found.winner, found.runner_up) == ("winner", "vae", "gan")
+    assert set(found.cells) == set(length)
+    realism["autoencoder"] = [0.8, 0.8, 0.8]  # within a fifth of the best
+    assert verdict("interpolate", scores).winner == "autoencoder"
+
+
+def test_a_way_without_a_measured_middle_does_not_win() -> None:
+    scores = {
+        "path_length/classifier": {"vae": [1.0, 1.0], "gan": [1.5, 1.5]},
+        "midpoint_precision/classifier": {"gan": [0.9, 0.9]},
+    }
+    assert verdict("interpolate", scores).winner == "gan"
+
+
+def test_the_order_of_contenders_does_not_matter() -> None:
+    fd = {"vae": [20.0, 21, 19], "gan": [10.0, 10.4, 9.7], "vaegan": [30.0, 31, 29]}
+    turned = dict(reversed(list(fd.items())))
+    one, other = verdict("generate-fidelity", {FD: fd}), verdict("generate-fidelity", {FD: turned})
+    assert (one.verdict, one.winner, one.runner_up) == (other.verdict, other.winner, other.runner_up)

@@ -1,0 +1,269 @@
+"""What is measured for each use: which numbers, their ranges, and what they do on known cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from genarena.checkpoint import read_json
+from genarena.comparison.measure import measure_run
+from genarena.data import Dataset, open_dataset
+from genarena.errors import UsageError
+from genarena.fit import fit, plan
+from genarena.fitted import FittedModel
+from genarena.metrics import Evaluator, Score
+from genarena.uses import METRICS, USES, Context, find_use, hidden_class, why_not
+from genarena.uses import interpolate as interpolating
+from genarena.uses.base import bootstrap_score
+from genarena.uses.reduce import _labelled, probe_accuracy
+
+SMALL = {"latent_dim": 4, "network": {"architecture": "mlp", "width": 16}}
+WALL_CLOCK = {"sample_images_per_second"}
+
+
+@pytest.fixture(scope="module")
+def dataset(bars: tuple[np.ndarray, np.ndarray]) -> Dataset:
+    return open_dataset(bars)
+
+
+@pytest.fixture(scope="module")
+def evaluator(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Evaluator:
+    return Evaluator.build(dataset, tmp_path_factory.mktemp("evaluator"))
+
+
+@pytest.fixture(scope="module")
+def context_of(
+    dataset: Dataset, evaluator: Evaluator, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Context]:
+    """A context of a briefly trained model, by the model's name."""
+    made: dict[str, Context] = {}
+
+    def make(model: str) -> Context:
+        if model not in made:
+            run = tmp_path_factory.mktemp(model)
+            decided = plan(model, dataset, budget="2k images", settings={} if model == "pca" else SMALL, device="cpu")
+            fitted = fit(decided, run, threads=1, pictures=False)
+            made[model] = Context(fitted, dataset, evaluator, 0, None, read_json(run / "result.json"))
+        return made[model]
+
+    return make
+
+
+def keys_of(scores: dict[str, Score]) -> set[str]:
+    return {key.partition("/")[0] for key in scores}
+
+
+@pytest.mark.parametrize(
+    ("use", "keys"),
+    [
+        ("generate-fidelity", {"fd_inf", "kid", "precision", "density", "sample_images_per_second"}),
+        ("generate-diversity", {"recall", "coverage", "class_tv", "lost_classes", "authenticity"}),
+        ("reconstruct", {"mse", "psnr", "ssim", "feature_distance"}),
+        ("reduce", {"probe_accuracy"}),
+        ("interpolate", {"path_length", "max_jump", "midpoint_precision"}),
+        ("likelihood", {"log_likelihood", "elbo", "bits_per_dimension"}),
+        ("cost", {"cpu_seconds", "images_per_second", "peak_memory", "parameters"}),
+    ],
+)
+def test_each_use_measures_what_it_names(use: str, keys: set[str], context_of: Callable[[str], Context]) -> None:
+    scores = measure_run(context_of("vae"), [use])
+    assert keys <= keys_of(scores)
+    deciding = USES[use].metrics(list(context_of("vae").evaluator.spaces))
+    assert set(deciding) <= set(scores)
+    assert all(scores[key].value is not None for key in deciding)
+    for key, score in scores.items():
+        low, high = METRICS[key.partition("/")[0]].bounds  # every key has a title and an explanation
+        if score.value is not None:
+            assert np.isfinite(score.value)
+            assert low is None or score.value >= low
+            assert high is None or score.value <= high
+
+
+@pytest.mark.parametrize("use", ["generate-fidelity", "reduce", "interpolate", "likelihood"])
+def test_measuring_is_a_function_of_the_seed(use: str, context_of: Callable[[str], Context]) -> None:
+    context = context_of("vae")
+    first, again, other = (measure_run(replace(context, seed=seed), [use]) for seed in (3, 3, 4))
+    assert {k: v for k, v in first.items() if k not in WALL_CLOCK} == {
+        k: v for k, v in again.items() if k not in WALL_CLOCK
+    }
+    if use != "reduce":  # these codes are read without a mistake, whichever examples have labels
+        assert first != other
+
+
+def test_uses_that_share_a_measurement_pay_once(
+    context_of: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    panel = Evaluator.panel
+    monkeypatch.setattr(Evaluator, "panel", lambda self, x, *, seed: calls.append(seed) or panel(self, x, seed=seed))
+    measure_run(context_of("pca"), ["generate-fidelity", "generate-diversity"])
+    assert calls == [0]
+
+
+def test_a_use_a_model_cannot_serve_is_left_out(context_of: Callable[[str], Context]) -> None:
+    gan = context_of("gan")
+    assert measure_run(gan, ["reconstruct", "reduce", "likelihood"]) == {}
+    assert why_not(USES["reduce"], gan.fitted.capabilities(), True)
+    assert why_not(USES["reduce"], context_of("vae").fitted.capabilities(), False) == "no labels in the data"
+    assert why_not(USES["cost"], gan.fitted.capabilities(), False) is None
+    assert why_not(USES["interpolate"], gan.fitted.capabilities(), True) is None  # it can sample, if not encode
+
+
+def test_an_unknown_use_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'detect'"):
+        find_use("detection")
+
+
+# -- reduce ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [30, 31, 50])
+def test_labelled_subsets_are_balanced(count: int) -> None:
+    labels = np.repeat([0, 1, 2], [1000, 60, 40])
+    chosen = _labelled(labels, count, np.random.default_rng(0))
+    assert len(set(chosen.tolist())) == count
+    sizes = np.bincount(labels[chosen])
+    assert sizes.max() - sizes.min() <= 1
+    assert not np.array_equal(chosen, _labelled(labels, count, np.random.default_rng(1)))
+
+
+def test_a_class_too_small_to_be_even_is_taken_whole() -> None:
+    labels = np.repeat([0, 1], [100, 3])
+    assert np.bincount(labels[_labelled(labels, 20, np.random.default_rng(0))]).tolist() == [17, 3]
+
+
+def test_all_labels_are_all_rows() -> None:
+    labels = np.repeat([0, 1], [7, 5])
+    assert sorted(_labelled(labels, None, np.random.default_rng(0))) == list(range(12))
+
+
+def test_the_probe_reads_what_is_there_and_not_what_is_not() -> None:
+    rng = np.random.default_rng(0)
+    labels, truth = rng.integers(0, 3, 300), rng.integers(0, 3, 300)
+    telling = [np.eye(3)[y] + 0.01 * rng.normal(size=(300, 3)) for y in (labels, truth)]
+    assert probe_accuracy(telling[0], labels, telling[1], truth, 0).mean() == 1
+    noise = rng.normal(size=(2, 300, 3))
+    assert probe_accuracy(noise[0], labels, noise[1], truth, 0).mean() < 0.45
+    hits = probe_accuracy(noise[0], labels, noise[1], truth, 0)
+    assert set(hits) <= {0.0, 1.0} and hits.shape == (300,)
+
+
+def test_fewer_labels_tell_less(context_of: Callable[[str], Context]) -> None:
+    scores = measure_run(context_of("pca"), ["reduce"])
+    assert set(scores) == {"probe_accuracy", "probe_accuracy/50", "probe_accuracy/all"}  # of 144, 200 are too many
+    values = {key: score.value for key, score in scores.items()}
+    assert values["probe_accuracy"] == pytest.approx((values["probe_accuracy/50"] + values["probe_accuracy/all"]) / 2)  # type: ignore[operator]
+    assert values["probe_accuracy/all"] > 0.8  # type: ignore[operator]  # bars at three heights
+
+
+# -- detect ------------------------------------------------------------------------------------------------------------
+
+
+class Scored:
+    """Stands in for a model: an example's anomaly score is planted."""
+
+    def __init__(self, score: np.ndarray):
+        self.score = score
+
+    def anomaly_score(self, values: np.ndarray) -> np.ndarray:
+        return self.score
+
+    def capabilities(self) -> dict[str, Any]:
+        return {"anomaly_score": None}
+
+
+def detected(dataset: Dataset, score: np.ndarray, hidden: int | None) -> dict[str, Score]:
+    return measure_run(Context(Scored(score), dataset, None, 0, hidden, {}), ["detect"])  # type: ignore[arg-type]
+
+
+def test_auroc_is_that_of_scikit_learn(dataset: Dataset) -> None:
+    truth = dataset.labels("test")
+    score = np.random.default_rng(0).normal(size=len(truth)).round(1) + (truth == 1)  # type: ignore[arg-type]  # ties too
+    found = detected(dataset, score, 1)["auroc"]
+    assert found.value == roc_auc_score(truth == 1, score)
+    assert np.mean(found.replicates) == pytest.approx(found.value)
+    assert 0 < np.std(found.replicates) < 0.2
+    assert detected(dataset, (truth == 1).astype(float), 1)["auroc"].value == 1
+    assert detected(dataset, np.zeros(len(truth)), 1)["auroc"].value == 0.5  # type: ignore[arg-type]
+
+
+def test_auroc_says_why_there_is_none(dataset: Dataset) -> None:
+    count = len(dataset.splits["test"])
+    assert detected(dataset, np.zeros(count), None) == {}
+    endless = detected(dataset, np.full(count, np.inf), 1)["auroc"]
+    assert endless.value is None and "not finite" in str(endless.reason)
+    rows = dataset.splits["test"]
+    labels = dataset.fields["label"].values
+    without = replace(dataset, splits={**dataset.splits, "test": rows[labels[rows] != 1]})
+    missing = detected(without, np.zeros(len(without.splits["test"])), 1)["auroc"]
+    assert missing.value is None and "lacks the hidden class" in str(missing.reason)
+
+
+def test_the_hidden_class_is_in_test_alone(dataset: Dataset) -> None:
+    view = dataset.without_class(1)
+    assert 1 not in view.labels("train") and 1 not in view.labels("val")  # type: ignore[operator]
+    assert 1 in view.labels("test")  # type: ignore[operator]
+    np.testing.assert_array_equal(view.splits["test"], dataset.splits["test"])
+    kept = dataset.labels("train")
+    assert len(view.splits["train"]) == (kept != 1).sum()  # type: ignore[union-attr]
+    assert view.schema.label == dataset.schema.label  # a class that is hidden is still a class
+
+
+def test_seeds_hide_different_classes() -> None:
+    assert sorted(hidden_class(10, seed) for seed in range(10)) == list(range(10))
+    assert hidden_class(10, 3) == hidden_class(10, 13)
+
+
+# -- interpolate, likelihood, cost -------------------------------------------------------------------------------------
+
+
+def test_ways_run_between_examples_where_there_is_an_encoder(
+    context_of: Callable[[str], Context], evaluator: Evaluator
+) -> None:
+    vae: FittedModel = context_of("vae").fitted
+    points = interpolating.interpolations(vae, evaluator.reference, 5, 0)
+    assert points.shape == (5, interpolating.STEPS, 1, 8, 8)
+    restored = vae.decode(vae.encode(evaluator.reference[:10]))
+    np.testing.assert_array_equal(points[:, 0], restored[:5])
+    np.testing.assert_array_equal(points[:, -1], restored[5:])
+
+
+def test_ways_run_between_samples_where_there_is_none(context_of: Callable[[str], Context], evaluator: Evaluator) -> None:
+    gan = context_of("gan").fitted
+    points = interpolating.interpolations(gan, evaluator.reference, 5, 3)
+    assert np.abs(points[:, 0].astype(int) - gan.sample(10, 3)[:5]).max() <= 1  # spherical ends are exact but for rounding
+
+
+def test_the_bound_rises_with_its_samples(context_of: Callable[[str], Context]) -> None:
+    scores = measure_run(context_of("vae"), ["likelihood"])
+    elbo, bound = scores["elbo"].value, scores["log_likelihood"].value
+    assert elbo is not None and bound is not None and elbo < bound < 0
+    bits = scores["bits_per_dimension"]
+    assert bits.value == pytest.approx(-bound / np.log(2) / 64)
+    assert np.mean(bits.replicates) == pytest.approx(bits.value)
+
+
+def test_an_exact_likelihood_is_its_own_bound(context_of: Callable[[str], Context]) -> None:
+    scores = measure_run(context_of("pca"), ["likelihood"])
+    assert scores["elbo"].value == pytest.approx(scores["log_likelihood"].value, abs=0.5)  # dequantisation noise differs
+
+
+def test_cost_is_what_the_run_took(context_of: Callable[[str], Context]) -> None:
+    context = context_of("vae")
+    scores = measure_run(context, ["cost"])
+    assert scores["cpu_seconds"].value == context.result["cpu_seconds"]
+    assert scores["images_per_second"].value == pytest.approx(context.result["images"] / context.result["seconds"])
+    assert scores["parameters"].value == sum(p.numel() for p in context.fitted.model.parameters())
+
+
+def test_bootstrap_scores_centre_on_the_value() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    score = bootstrap_score(lambda rows: float(values[rows].mean()), 400, 0, replicates=200)
+    assert score.value == pytest.approx(values.mean())
+    assert np.mean(score.replicates) == pytest.approx(score.value)
+    assert np.std(score.replicates) == pytest.approx(values.std() / 20, rel=0.15)
