@@ -58,8 +58,8 @@ class Budget:
 
     @classmethod
     def default(cls, examples: int) -> Budget:
-        """20 epochs, at least 20k and at most 200k images: minutes on a laptop."""
-        return cls(float(min(max(20 * examples, 20_000), 200_000)), "images")
+        """20 epochs, at least 50k and at most 200k images: minutes on a laptop."""
+        return cls(float(min(max(20 * examples, 50_000), 200_000)), "images")
 
     def images(self, examples: int) -> int | None:
         """The budget in images for a train split of `examples`; None where the clock decides."""

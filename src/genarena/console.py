@@ -99,10 +99,11 @@ def score_table(scores: Mapping[str, Score], evaluator: Evaluator) -> None:
 
 def capability_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Models and what each can do."""
-    table = Table()
+    table = Table(box=None, pad_edge=False, collapse_padding=True)
     names = list(rows[0]["capabilities"])
-    for column in ("model", "what it is", *(n.replace("_", " ") for n in names)):
-        table.add_column(column)
+    table.add_column("model", no_wrap=True)
+    for column in ("what it is", *(n.replace("_", " ") for n in names)):
+        table.add_column(column, min_width=max(len(word) for word in column.split()))
     for row in rows:
         marks = ["yes" if row["capabilities"][n] is None else "—" for n in names]
         table.add_row(row["name"], row["summary"], *marks)

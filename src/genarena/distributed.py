@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 from torch import Tensor
 
 
@@ -58,9 +58,23 @@ def mean_(tensors: Iterable[Tensor]) -> None:
         tensor.detach().copy_(part.view_as(tensor))
 
 
+class _Sum(torch.autograd.Function):
+    """Sum over processes. Each process's loss depends on every process's input, so the gradient is summed likewise."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
+
+
 def mean(tensor: Tensor) -> Tensor:
     """Mean over processes that gradients (of any order) flow through."""
-    return dist_nn.all_reduce(tensor) / world() if world() > 1 else tensor
+    return _Sum.apply(tensor) / world() if world() > 1 else tensor
 
 
 def any_(flags: list[bool], device: torch.device) -> list[bool]:

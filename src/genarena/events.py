@@ -19,6 +19,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
+_TAIL = 16 * 1024  # bytes: many records long
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that happened.
@@ -70,6 +73,24 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             if isinstance(record, dict):
                 records.append(record)
     return records
+
+
+def last_event(path: Path) -> dict[str, Any] | None:
+    """The newest whole record of an events file, read from its end."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            return record
+    return None
 
 
 class JsonLines:
@@ -142,7 +163,7 @@ class Live:
         if not self.console.is_terminal and (event.kind == "end" or time.monotonic() - self._last_plain > 20):
             self._last_plain = time.monotonic()
             share = done / (self.total or self.seconds or 1)
-            self.console.print(f"{self.title}: {share:.0%}  {status}", markup=False, highlight=False)
+            self.console.print(f"{self.title}: {min(share, 1):.0%}  {status}", markup=False, highlight=False)
 
     def close(self) -> None:
         self._progress.stop()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from genarena.events import Event, JsonConsole, JsonLines, Live, read_events
+from genarena.events import Event, JsonConsole, JsonLines, Live, last_event, read_events
 
 
 def event(number: int, kind: str = "log", **numbers: float) -> Event:
@@ -91,3 +91,10 @@ def test_the_live_line_goes_to_standard_error_as_it_is(capsys: pytest.CaptureFix
     assert captured.out == ""
     assert "[red]mine: [bold]look" in captured.err
     assert "100%" in captured.err
+
+
+def test_the_last_event_is_read_from_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    assert last_event(path) is None
+    path.write_text("".join(f'{{"round": {i}}}\n' for i in range(5000)) + '{"round": 50')
+    assert last_event(path) == {"round": 4999}

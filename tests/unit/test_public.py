@@ -41,7 +41,9 @@ def test_all_public_things_have_docstrings() -> None:
     ids=["import", "help"],
 )
 def test_torch_is_not_imported_before_it_is_needed(code: str) -> None:
-    watched = f"import atexit, sys\natexit.register(lambda: print('torch' in sys.modules, 'numpy' in sys.modules))\n{code}"
+    watched = (
+        f"import atexit, sys\natexit.register(lambda: print('torch' in sys.modules, 'numpy' in sys.modules))\n{code}"
+    )
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "False False"

@@ -233,10 +233,14 @@ def test_ways_run_between_examples_where_there_is_an_encoder(
     np.testing.assert_array_equal(points[:, -1], restored[5:])
 
 
-def test_ways_run_between_samples_where_there_is_none(context_of: Callable[[str], Context], evaluator: Evaluator) -> None:
+def test_ways_run_between_samples_where_there_is_none(
+    context_of: Callable[[str], Context], evaluator: Evaluator
+) -> None:
     gan = context_of("gan").fitted
     points = interpolating.interpolations(gan, evaluator.reference, 5, 3)
-    assert np.abs(points[:, 0].astype(int) - gan.sample(10, 3)[:5]).max() <= 1  # spherical ends are exact but for rounding
+    assert (
+        np.abs(points[:, 0].astype(int) - gan.sample(10, 3)[:5]).max() <= 1
+    )  # spherical ends are exact but for rounding
 
 
 def test_the_bound_rises_with_its_samples(context_of: Callable[[str], Context]) -> None:
@@ -250,7 +254,9 @@ def test_the_bound_rises_with_its_samples(context_of: Callable[[str], Context]) 
 
 def test_an_exact_likelihood_is_its_own_bound(context_of: Callable[[str], Context]) -> None:
     scores = measure_run(context_of("pca"), ["likelihood"])
-    assert scores["elbo"].value == pytest.approx(scores["log_likelihood"].value, abs=0.5)  # dequantisation noise differs
+    assert scores["elbo"].value == pytest.approx(
+        scores["log_likelihood"].value, abs=0.5
+    )  # dequantisation noise differs
 
 
 def test_cost_is_what_the_run_took(context_of: Callable[[str], Context]) -> None:

@@ -147,6 +147,8 @@ def make_plan(
     contenders = tuple(_contender(name, source, names, given) for name, source in zip(names, sources, strict=True))
     has_labels = dataset.schema.label is not None
     uses = [find_use(use).name] if use else [u.name for u in USES.values() if has_labels or not u.needs_labels]
+    if USES[uses[0]].needs_labels and not has_labels:
+        raise UsageError(f"'{use}' needs labels, and '{dataset.name}' has none: give some, or leave --for out.")
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), device, dataset.fingerprint)
 

@@ -102,7 +102,9 @@ def decide(
     found = Verdict("undecided", primary, "", leader, None, runner_up, leads.get(runner_up), sesoi, cells)
     seeds = min(shared.values())
     if not seeds:
-        return replace(found, reason=f"{leader} is ahead, but shares no seed with {min(shared, key=shared.__getitem__)}.")
+        return replace(
+            found, reason=f"{leader} is ahead, but shares no seed with {min(shared, key=shared.__getitem__)}."
+        )
     if seeds < 2:
         return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.")
     lead = leads[runner_up]

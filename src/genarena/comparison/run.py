@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..checkpoint import read_json
 from ..errors import GenarenaError
-from ..events import read_events
+from ..events import last_event
 from ..trainer import Interrupted
 from .plan import Cell, Plan
 
@@ -191,12 +191,12 @@ def _outcome(worker: Worker) -> Outcome:
 
 def _share(run: Path, plan: Plan) -> float:
     """Share of a run's budget that is done, from the end of its events."""
-    events = read_events(run / "events.jsonl")
-    if not events:
+    last = last_event(run / "events.jsonl")
+    if last is None:
         return 0.0
     if plan.budget.unit == "seconds":
-        return min(1.0, float(events[-1].get("seconds", 0)) / plan.budget.amount)
+        return min(1.0, float(last.get("seconds", 0)) / plan.budget.amount)
     with contextlib.suppress(GenarenaError, KeyError, TypeError):
         every = read_json(run / "config.json")["every"]
-        return min(1.0, float(events[-1].get("images", 0)) / (every * 10))
+        return min(1.0, float(last.get("images", 0)) / (every * 10))
     return 0.0

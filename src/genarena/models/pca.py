@@ -68,7 +68,7 @@ class PCA(Model):
         self.variances[:rank] = torch.from_numpy(np.maximum(found.explained_variance_, noise))
 
     def capabilities(self) -> dict[Capability, str | None]:
-        return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))  # type: ignore[return-value]
+        return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))
 
     def latents(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.latent_dim, generator=generator)

@@ -123,7 +123,7 @@ class VAE(AdamGame, OnePlayerGame):
         return loss, {"kl": kl.sum(1).mean(), "distortion": distortion}
 
     def capabilities(self) -> dict[Capability, str | None]:
-        return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))  # type: ignore[return-value]
+        return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))
 
     def latents(self, n: int, generator: torch.Generator) -> Tensor:
         return torch.randn(n, self.latent_dim, generator=generator)

@@ -56,7 +56,7 @@ class VAEGAN(AdversarialGame):
             Of the mean cost of real and fake, in nats (0.68 and 0.35 in the authors' code).
         """
 
-        gamma: float = Field(default=1e-3, ge=0)
+        gamma: float = Field(default=1e-5, ge=0)
         layer: int = -1
         fakes: Literal["both", "prior", "reconstruction"] = "both"
         feature_noise: Literal["calibrated", "unit"] = "calibrated"
