@@ -244,9 +244,8 @@ def pythae(threads: int) -> dict[str, Any]:
         config = BaseTrainerConfig(output_dir=other, num_epochs=1, per_device_train_batch_size=100, no_cuda=True)
         model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=10))
         peer = BaseTrainer(model, BaseDataset(x, torch.zeros(len(x))), training_config=config)
-        peer.set_optimizer()
-        peer.set_scheduler()
-        peer.callback_handler.callbacks = []
+        peer.prepare_training()
+        peer.callback_handler.callbacks = []  # its progress bar
         epoch = iter(range(1, 10**9))
 
         def step() -> int:

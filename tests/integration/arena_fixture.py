@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
+from genarena import cli
 from genarena.comparison import cell as cells
 from genarena.comparison import run as supervisor
 from genarena.comparison.plan import Cell
@@ -57,6 +61,17 @@ def run_here(folder: Path, cell: Cell, threads: int | None) -> supervisor.Worker
     except Exception:
         code = 1
     return supervisor.Worker(cell, folder / "runs" / cell.id, Ended(code))  # type: ignore[arg-type]
+
+
+def run_command_here(arguments: list[str]) -> None:
+    """A command that must end well, for fixtures that many tests share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(supervisor, "_start", run_here)
+        patch.setattr(supervisor, "POLL_SECONDS", 0)
+        patch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code in (0, None)
 
 
 def compare_command(workplace: Path, folder: Path, seeds: int = 2) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from arena_fixture import MY_MODEL, Done, compare_command, run_here
+from arena_fixture import MY_MODEL, Done, compare_command, run_command_here, run_here
 
 from genarena import cli
 from genarena.comparison import run as supervisor
@@ -51,11 +51,5 @@ def workplace(bars: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.Temp
 def arena(workplace: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """A finished comparison of four models, one of them the user's own, with two seeds or the module's ``SEEDS``."""
     folder = tmp_path_factory.mktemp("arena") / "out"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(supervisor, "_start", run_here)
-        patch.setattr(supervisor, "POLL_SECONDS", 0)
-        patch.setattr(sys, "argv", compare_command(workplace, folder, getattr(request.module, "SEEDS", 2)))
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        assert stop.value.code in (0, None)
+    run_command_here(compare_command(workplace, folder, getattr(request.module, "SEEDS", 2)))
     return folder

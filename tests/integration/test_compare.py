@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arena_fixture import SMALL, Done, compare_command
+from arena_fixture import SMALL, Done, compare_command, run_command_here
 
 from genarena import load
 from genarena.checkpoint import RunFolder, read_json, sha256_of
@@ -145,12 +146,16 @@ def test_code_that_a_folder_brings_is_not_run_unasked(arena: Path, tmp_path: Pat
         entry["leader"] = "MyGAN"
     copy = tmp_path / "copy"
     (copy / "runs").mkdir(parents=True)
-    (copy / "runs" / "MyGAN-0").symlink_to(arena / "runs" / "MyGAN-0")
+    shutil.copytree(arena / "runs" / "MyGAN-0", copy / "runs" / "MyGAN-0")
     (copy / "plan.json").write_bytes((arena / "plan.json").read_bytes())
     (copy / "comparison.json").write_text(json.dumps(record))
     with pytest.raises(RunError, match="--trust"):
         load(copy, "generate-fidelity")
     assert load(copy, "generate-fidelity", trust=True).name == "MyGAN"
+    with (copy / "runs" / "MyGAN-0" / "model.py").open("a") as file:
+        file.write("raise SystemExit('this ran')\n")
+    with pytest.raises(RunError, match="not the code that this model was trained with"):
+        load(copy, "generate-fidelity", trust=True)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +210,13 @@ def slow_model(workplace: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(workplace: Path, slow_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted") / "out"
+    run_command_here(["genarena", *slow_command(workplace, slow_model, folder)])
+    return folder
+
+
 def wait_until(holds: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
@@ -225,11 +237,12 @@ def test_an_interrupted_comparison_ends_as_if_nothing_had_happened(
     number: signal.Signals,
     workplace: Path,
     slow_model: Path,
+    uninterrupted: Path,
     tmp_path: Path,
     genarena: Callable[..., Done],
     cells_here: None,
 ) -> None:
-    halted, whole = tmp_path / "halted", tmp_path / "whole"
+    halted, whole = tmp_path / "halted", uninterrupted
     run = RunFolder(halted / "runs" / "Slow-0")
     supervisor = subprocess.Popen(
         [sys.executable, "-m", "genarena", *slow_command(workplace, slow_model, halted)],
@@ -249,8 +262,7 @@ def test_an_interrupted_comparison_ends_as_if_nothing_had_happened(
         wait_until(lambda: is_free(run))  # a run whose supervisor is gone saves and ends
     assert run.steps()[0] > 0 and not run.result.exists()
 
-    for folder in (halted, whole):
-        assert genarena(*slow_command(workplace, slow_model, folder)).code == 0
+    assert genarena(*slow_command(workplace, slow_model, halted)).code == 0
     resumed = [e for e in run.events.read_text().splitlines() if '"resume"' in e]
     assert len(resumed) == 1
     assert sha256_of(run.model) == sha256_of(whole / "runs" / "Slow-0" / "model.safetensors")

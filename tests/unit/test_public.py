@@ -10,6 +10,7 @@ import pytest
 
 import genarena
 from genarena.catalogue import capability_markdown, capability_rows
+from genarena.errors import RunError
 from genarena.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,15 @@ def test_all_is_what_it_should_be() -> None:
 def test_other_names_are_no_attributes() -> None:
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         genarena.trian  # noqa: B018
+
+
+def test_a_model_that_is_nowhere_is_a_run_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError("Name or service not known\nand much more")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(RunError, match=r"'nobody/nothing' is no folder here.*Name or service not known\)\.$"):
+        genarena.load("nobody/nothing")
 
 
 def test_all_public_things_have_docstrings() -> None:
