@@ -26,6 +26,7 @@ bench: .venv/installed
 
 quality: .venv/installed
 	@$(BIN)/python benchmarks/quality.py
+	@$(BIN)/python benchmarks/kill.py
 
 clean:
 	rm -rf .venv out

@@ -31,16 +31,23 @@ IMAGES_ONLY = {"dcgan"}
 CAPABILITIES = ("sample", "encode", "reconstruct", "log_prob", "anomaly_score")
 
 # What is tuned from time to time is set here, so that a golden loss changes only where the algorithm does.
-TUNED = {"learning_rate": 1e-3, "betas": (0.5, 0.99), "penalty": "r1", "penalty_weight": 1.0, "penalty_every": 2}
+TUNED = {
+    "learning_rate": 1e-3,
+    "betas": (0.5, 0.99),
+    "penalty": "r1",
+    "penalty_weight": 1.0,
+    "penalty_every": 2,
+    "gamma": 1e-3,
+}
 
 # Loss by player after five rounds on digits with seed 0 and nets of width 8; for PCA the mean log p(x) of the val split.
 GOLDEN: dict[str, dict[str, float]] = {
-    "autoencoder": {"autoencoder": 59.02044677734375},
+    "autoencoder": {"autoencoder": 55.7497673034668},
     "dcgan": {"discriminator": 1.2757991552352905, "generator": 0.6794473528862},
-    "gan": {"discriminator": 1.3494632244110107, "generator": 0.7556412220001221},
+    "gan": {"discriminator": 1.361735463142395, "generator": 0.667638897895813},
     "pca": {"log_prob": -172.50704956054688},
-    "vae": {"vae": 159.03477478027344},
-    "vaegan": {"encoder": -146.1342010498047, "generator": 0.6056528687477112, "discriminator": 1.3518402576446533},
+    "vae": {"vae": 104.87088012695312},
+    "vaegan": {"encoder": -159.6348876953125, "generator": 0.5067834854125977, "discriminator": 1.3618695735931396},
 }
 
 

@@ -18,10 +18,10 @@ class NetworkConfig(BaseModel):
         Channels next to the image (default 32), or units of a hidden layer (default 256).
     depth : int
         Hidden layers of an MLP; a convolutional net has as many as the image size asks for.
-    decoder_norm : {"auto", "batch", "none"}
-    encoder_norm : {"auto", "batch", "none", "spectral"}
-        ``auto`` is ``batch`` for convolutional nets and ``none`` for MLPs, whose few inputs it would tie to the rest of the
-        batch: a generator of points with it loses most modes of a grid.
+    decoder_norm : {"batch", "none"}
+        None by default: one network has to serve every principle. Batch norm makes a GAN's images better, but a VAE's
+        samples much worse (its statistics are those of posterior samples), and loses most modes of a grid of points.
+    encoder_norm : {"batch", "none", "spectral"}
     discriminator_norm : {"batch", "none", "spectral"}
     activation : str
         Of encoder and decoder. Discriminators use leaky ReLU with slope 0.2 (Radford et al. 2016).
@@ -32,14 +32,7 @@ class NetworkConfig(BaseModel):
     architecture: Literal["auto", "conv", "mlp"] = "auto"
     width: int | None = Field(default=None, ge=1, le=4096)
     depth: int = Field(default=3, ge=1, le=32)
-    decoder_norm: Literal["auto", "batch", "none"] = "auto"
-    encoder_norm: Literal["auto", "batch", "none", "spectral"] = "auto"
+    decoder_norm: Literal["batch", "none"] = "none"
+    encoder_norm: Literal["batch", "none", "spectral"] = "none"
     discriminator_norm: Literal["batch", "none", "spectral"] = "none"
     activation: Literal["relu", "leaky-relu", "tanh", "silu"] = "relu"
-
-    def norm_of(self, network: Literal["decoder", "encoder"], convolutional: bool) -> str:
-        """The normalisation of a network, ``auto`` resolved."""
-        norm = self.decoder_norm if network == "decoder" else self.encoder_norm
-        if norm == "auto":
-            return "batch" if convolutional else "none"
-        return norm

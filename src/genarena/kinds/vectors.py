@@ -42,13 +42,13 @@ def decoder(spec: VectorSpec, latent_dim: int, network: NetworkConfig, parameter
     _check(network)
     shape = (spec.dim * parameters_per_value,)
     width = network.width or WIDTH
-    return MLPDecoder(latent_dim, shape, width, network.depth, network.norm_of("decoder", False), network.activation)
+    return MLPDecoder(latent_dim, shape, width, network.depth, network.decoder_norm, network.activation)
 
 
 def encoder(spec: VectorSpec, outputs: int, network: NetworkConfig) -> nn.Module:
     _check(network)
     width = network.width or WIDTH
-    return MLPEncoder(spec.shape, outputs, width, network.depth, network.norm_of("encoder", False), network.activation)
+    return MLPEncoder(spec.shape, outputs, width, network.depth, network.encoder_norm, network.activation)
 
 
 def discriminator(spec: VectorSpec, network: NetworkConfig) -> nn.Module:

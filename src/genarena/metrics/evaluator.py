@@ -367,7 +367,9 @@ class Evaluator:
             "ceilings": {t: {name: s.to_json() for name, s in scores.items()} for t, scores in self.ceilings.items()},
             "self_test": self.self_test,
         }
-        (folder / "evaluator.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        partial = folder / ".evaluator.partial"  # whole or not at all: a killed build is built again
+        partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        partial.replace(folder / "evaluator.json")
 
 
 def _target(dataset: Dataset) -> TargetSpec:

@@ -37,7 +37,7 @@ class DCGAN(GAN):
         latent_dim: int | None = Field(default=100, ge=1, le=65536)
         prior: Literal["normal", "uniform"] = "uniform"
         penalty: Literal["r1", "gradient", "none"] = "none"
-        network: NetworkConfig = NetworkConfig(width=64, discriminator_norm="batch")
+        network: NetworkConfig = NetworkConfig(width=64, decoder_norm="batch", discriminator_norm="batch")
 
     title = "Deep convolutional GAN"
     summary = "the GAN with the convolutional nets and settings of its 2016 paper"
