@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from genarena.budget import Budget
 from genarena.checkpoint import RunFolder
 from genarena.data import open_dataset
-from genarena.fit import _make, plan
+from genarena.fit import make_game, plan
 from genarena.game import Game
+from genarena.models.gan import WEIGHTS
 from genarena.trainer import Trainer
 
 SEGMENTS = 9
@@ -46,8 +47,8 @@ def images(n: int, size: int, channels: int) -> Any:
 
 def trainer_of(model: str, dataset: Any, settings: dict[str, Any], folder: str) -> Trainer:
     decided = plan(model, dataset, budget="1000 epochs", settings=settings, device="cpu")
-    game, loader = _make(decided)
-    served, _ = _make(decided)
+    game, loader = make_game(decided)
+    served, _ = make_game(decided)
     return Trainer(
         game, loader, RunFolder(folder), budget=Budget.parse("1000 epochs"), seed=0, device=torch.device("cpu"),
         every=10**12, served=served,
@@ -155,7 +156,7 @@ def bare_gan(dataset: Any, game: Any, batch: int) -> Step:
             x.requires_grad_(True)
             (slope,) = torch.autograd.grad(game.discriminator(x).sum(), x, create_graph=True)
             penalty = 0.5 * slope.flatten(1).square().sum(1).mean()
-            loss = loss + config.penalty_weight * config.penalty_every * penalty
+            loss = loss + WEIGHTS[config.penalty] * config.penalty_every * penalty
         loop.move("discriminator", loss)
         loop.move("generator", softplus(-game.discriminator(fake)).mean())
         loop.average()
@@ -200,7 +201,7 @@ def tutorial_dcgan(dataset: Any, game: Any, batch: int) -> Step:
 
 
 def game_of(model: str, dataset: Any, settings: dict[str, Any], *, channels_last: bool = True) -> Game:
-    game, _ = _make(plan(model, dataset, settings=settings, device="cpu"))
+    game, _ = make_game(plan(model, dataset, settings=settings, device="cpu"))
     return game if channels_last else game.to(memory_format=torch.contiguous_format)
 
 

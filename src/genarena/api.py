@@ -10,6 +10,7 @@ from . import comparison as comparing
 from .budget import Budget
 from .comparison import Comparison
 from .data import Dataset, open_dataset
+from .errors import RunError
 from .fit import fit, plan
 from .fitted import FittedModel
 from .game import Model
@@ -38,7 +39,7 @@ def train(
     out : str or Path
         The run folder.
     budget : str, optional
-        "200k images", "20 epochs", "10 min"; by default 20 epochs, at most 200k images.
+        "200k images", "20 epochs", "10 min"; by default 20 epochs, at least 50k and at most 200k images.
     seed : int
     settings : mapping, optional
         The model's settings, ``{"latent_dim": 32, "network": {"width": 64}}``.
@@ -68,11 +69,13 @@ def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
         See `genarena.comparison.compare`: ``models``, ``budget``, ``seeds``, ``use``, ``settings``, ``jobs`` and more.
     """
     dataset: Dataset = open_dataset(data)
+    if isinstance(data, str | Path):
+        options = {"source": str(data), **options}
     return comparing.compare(dataset, out, **options)
 
 
 def load(source: str | Path, use: str | None = None, *, trust: bool = False) -> FittedModel:
-    """Load a run folder, a saved model, a hub id, or a comparison's best for a use.
+    """Load a run folder, a saved model, or a comparison's best for a use.
 
     Parameters
     ----------
@@ -84,6 +87,8 @@ def load(source: str | Path, use: str | None = None, *, trust: bool = False) -> 
     """
     if use is not None:
         return comparing.load_winner(Path(source), use, trust=trust)
+    if not Path(source).is_dir():
+        raise RunError(f"'{source}' is no folder. A model on the hub: FittedModel.from_pretrained(id).")
     return FittedModel.from_pretrained(source, trust=trust)
 
 

@@ -53,7 +53,8 @@ def sync_folder(folder: Path) -> None:
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace a file as a whole: readers see the old or the new one, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    partial.unlink(missing_ok=True)
+    with partial.open("xb") as file:  # never through a link that somebody left there
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -160,7 +161,7 @@ class RunFolder:
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / ".lock").open("w")
+            handle = os.fdopen(os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644), "r+")
         except OSError as error:
             raise StorageError(f"the run folder '{self.path}' cannot be written: {error.strerror}.") from None
         with handle:

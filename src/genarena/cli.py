@@ -142,6 +142,7 @@ def compare(
             features=features,
             stall_seconds=stall,
             command="genarena " + shlex.join(sys.argv[1:]),
+            source=data,
             say=board.say,
             on_progress=board.progress,
         )

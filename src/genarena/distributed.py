@@ -19,6 +19,8 @@ from torch import Tensor
 def init(device: torch.device) -> None:
     """Join the group torchrun announces in the environment; do nothing when started alone."""
     if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(local_rank())
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 

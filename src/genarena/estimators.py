@@ -46,7 +46,7 @@ class _Estimator(BaseEstimator):
         everything = np.arange(len(rows))
         splits = {"train": everything, "val": everything[:0], "test": everything[:0]}
         dataset = Dataset("X", {"vector": Field(spec, "target", rows)}, splits)
-        settings: dict[str, Any] = {"latent_dim": self.latent_dim} if self.latent_dim else {}
+        settings: dict[str, Any] = {"latent_dim": self.latent_dim} if self.latent_dim is not None else {}
         if self.model != "pca":
             settings["batch_size"] = min(64, len(rows))
         decided = plan(self.model, dataset, budget=self.budget, seed=self.random_state, settings=settings, device="cpu")

@@ -207,7 +207,11 @@ def _difference(key: str, old: Any, new: Any) -> str:
 
 
 def _is_finished(run: RunFolder, record: dict[str, Any]) -> bool:
-    return run.result.exists() and run.model.exists() and read_json(run.result).get("budget") == record["budget"]
+    """Whether the served model is there, intact and of this budget; a damaged one is written again."""
+    if not (run.result.exists() and run.model.exists()):
+        return False
+    result = read_json(run.result)
+    return result.get("budget") == record["budget"] and result.get("sha256") == sha256_of(run.model)
 
 
 def _fit_closed_form(plan: Plan, run: RunFolder, record: dict[str, Any], *_: Any) -> FittedModel:
@@ -235,10 +239,10 @@ def _train(
     checkpoint_seconds: float,
 ) -> FittedModel:
     """Play the game until the budget ends."""
-    make = partial(_make, plan)
+    make = partial(make_game, plan)
     if "threads" not in record:
         speeds = _measure_threads(plan, make, threads)
-        record["threads"] = max(speeds, key=lambda n: speeds[n])
+        record["threads"] = max(speeds, key=speeds.__getitem__)
         expected = plan.budget.images(len(plan.dataset.splits["train"]))
         speed = speeds[record["threads"]]
         record["every"] = max(1, round((expected or plan.budget.amount * speed) / LOOKS))
@@ -272,7 +276,7 @@ def _train(
     return _finish(plan, run, record, trainer.serve(), progress, trainer.warnings, memory)
 
 
-def _make(plan: Plan) -> tuple[Game, Loader]:
+def make_game(plan: Plan) -> tuple[Game, Loader]:
     """A fresh game on its device and the loader that feeds it."""
     game: Any = build(plan.model_class, plan.config, plan.dataset.schema, plan.seed).to(plan.device)
     game = game.to(memory_format=torch.channels_last)
@@ -295,7 +299,8 @@ def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], thread
         # Measured speeds differ from rank to rank; a game measured alone would also wait for the others.
         return {threads or max(1, cores // distributed.world()): 1e3}
     choices = [threads] if threads else sorted({1, min(cores, 2), cores}) if plan.device.type == "cpu" else [1]
-    return {n: images_per_second(make, plan.device, n) for n in choices}
+    # A game that is not finite from the start has no speed: the trainer will find out, and say more.
+    return {n: images_per_second(make, plan.device, n) or 1.0 for n in choices}
 
 
 def _look(run: RunFolder | None, monitor: Monitor | None, served: FittedModel, images: int) -> dict[str, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,10 +139,6 @@ class FittedModel:
         return self._map(
             self._stored(values), lambda v: self.model.log_prob(self._normalise(v), samples, generator), batch=100
         )
-
-    def bits_per_dimension(self, log_prob: np.ndarray) -> float:
-        """Mean bits per value of log-probabilities in nats."""
-        return float(-np.mean(log_prob, dtype=np.float64) / math.log(2) / math.prod(self.spec.shape))
 
     def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int = 9, *, spherical: bool = False) -> np.ndarray:
         """Decoded points on the way between latents, stored values ``(N, steps, *shape)``.
@@ -314,7 +309,10 @@ def load_model(folder: Path, *, trust: bool = False, device: torch.device | str 
     if not (folder / "model.safetensors").is_file():
         raise RunError(f"'{folder}' has no finished model: run its `genarena train` command again to finish it.")
     schema = Schema.from_json(record["schema"])
-    model = build(model_class, model_class.Config.parse(record["config"]), schema, 0)
+    config = model_class.Config.parse(record["config"])
+    if model_class in MODELS.values():
+        _check_size(model_class, config, schema, folder / "model.safetensors")
+    model = build(model_class, config, schema, 0)
     digest = record.get("sha256")
     if digest is None and (folder / "result.json").is_file():
         digest = read_json(folder / "result.json").get("sha256")
@@ -326,6 +324,14 @@ def load_model(folder: Path, *, trust: bool = False, device: torch.device | str 
         scores = read_tensors(folder / CALIBRATION).get("anomaly_score")
         fitted.calibration = None if scores is None or scores.ndim != 1 else scores.float().numpy()
     return fitted
+
+
+def _check_size(model_class: type[Model], config: Any, schema: Schema, path: Path) -> None:
+    """Refuse a configuration whose networks would not fit in the file that should hold them, before building any."""
+    with torch.device("meta"):
+        state = build(model_class, config, schema, 0).state_dict()
+    if sum(t.numel() * t.element_size() for t in state.values()) > path.stat().st_size:
+        raise RunError(f"'{path}' is too small to hold the networks that its configuration describes.")
 
 
 def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:

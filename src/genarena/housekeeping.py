@@ -62,12 +62,13 @@ def prune_checkpoints(folder: Path, keep: int, *, dry_run: bool = False) -> tupl
     freed = count = 0
     for path in runs:
         run = RunFolder(path)
-        if not run.result.exists():
+        if not run.result.exists() or path.is_symlink() or run.checkpoints.is_symlink():
             continue
-        for step in run.steps()[keep:]:
-            old = run.checkpoints / str(step)
-            freed += sum(file.stat().st_size for file in old.iterdir())
-            count += 1
-            if not dry_run:
-                shutil.rmtree(old)
+        with run.lock():
+            for step in run.steps()[keep:]:
+                old = run.checkpoints / str(step)
+                freed += sum(file.stat().st_size for file in old.iterdir())
+                count += 1
+                if not dry_run:
+                    shutil.rmtree(old)
     return freed, count

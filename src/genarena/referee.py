@@ -155,6 +155,8 @@ class Referee:
                 owner, index, name = key.rsplit(".", 2)
                 if owner == player:
                     weight = self.parameters[player][int(index)]
-                    moment = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+                    if name != "step" and value.shape != weight.shape:  # kernels do not look
+                        raise ValueError(f"{key[:80]} has another shape than its weight")
+                    moment = torch.empty_like(weight).copy_(value) if name != "step" else value
                     state.setdefault(int(index), {})[name] = moment
             optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

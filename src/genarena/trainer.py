@@ -8,7 +8,6 @@ generators of their own. The trainer knows no metric: what is measured on the wa
 from __future__ import annotations
 
 import contextlib
-import math
 import resource
 import signal
 import sys
@@ -201,6 +200,7 @@ class Trainer:
                 self._save()
         saved_at = logged_at = time.monotonic()
         save_seconds = 0.0
+        saved_round = self.progress.round
         while not self._finished():
             before = self.progress.images
             try:
@@ -208,8 +208,11 @@ class Trainer:
             except NonFinite as trouble:
                 self._recover(trouble)
                 continue
-            if self.progress.images // self.every > before // self.every or self._finished():
+            if self._finished():
                 self._look()
+            elif self.progress.images // self.every > before // self.every:
+                self._look()
+                self.progress = replace(self.progress, skips=0)  # isolated bad rounds are forgiven
             now = time.monotonic()
             if now - logged_at > LOG_SECONDS:
                 logged_at = now
@@ -220,10 +223,13 @@ class Trainer:
                 self._log(result)
                 began = time.monotonic()
                 self._save()
+                saved_round = self.progress.round
                 saved_at = time.monotonic()
                 save_seconds = saved_at - began
             if stop:
                 raise Interrupted(self._signal or signal.SIGTERM)
+        if saved_round != self.progress.round:  # the last round was skipped
+            self._save()
         self.emit("end", text="budget reached")
 
     def step(self) -> Round:
@@ -288,6 +294,7 @@ class Trainer:
         if not finite(self.game.state_dict()):
             self._roll_back("a weight or buffer is not finite")
             return
+        last = self._finished() or self._signal is not None  # asked of all processes, before all but one leave
         if not distributed.is_main():
             return
         average = self.referee.average
@@ -305,7 +312,7 @@ class Trainer:
             text = (
                 f"no checkpoint at {self.progress.images:,} images: {error.strerror or error}; the previous one stands"
             )
-            if self._failed_saves >= MOST_FAILED_SAVES or self._finished() or self._signal:
+            if self._failed_saves >= MOST_FAILED_SAVES or last:
                 raise StorageError(
                     f"{text}. Free space for '{self.folder.path}' and run the same command again."
                 ) from None
@@ -382,7 +389,7 @@ class Trainer:
 
 
 def images_per_second(make: Callable[[], tuple[Game, Loader]], device: torch.device, threads: int) -> float:
-    """Training speed with some number of threads: the best of a few rounds on a throw-away copy."""
+    """Training speed with some number of threads: the best of a few rounds on a throw-away copy; 0 if not finite."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -402,6 +409,6 @@ def images_per_second(make: Callable[[], tuple[Game, Loader]], device: torch.dev
                 break
         return best
     except NonFinite:
-        return math.nan
+        return 0.0
     finally:
         torch.set_num_threads(before)

@@ -286,3 +286,17 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match="cannot be written"), RunFolder(tmp_path / "file" / "run").lock():
         pass
+
+
+def test_a_lock_or_partial_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".lock").symlink_to(precious)
+    with pytest.raises(StorageError), RunFolder(folder).lock():
+        pass
+    (folder / ".config.json.partial").symlink_to(precious)
+    write_json(folder / "config.json", {"a": 1})
+    assert precious.read_text() == "keep me"
+    assert read_json(folder / "config.json") == {"a": 1}

@@ -38,6 +38,8 @@ def test_a_model_that_is_nowhere_is_a_run_error(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     with pytest.raises(RunError, match=r"'nobody/nothing' is no folder here.*Name or service not known\)\.$"):
+        genarena.FittedModel.from_pretrained("nobody/nothing")
+    with pytest.raises(RunError, match="'nobody/nothing' is no folder"):  # load never asks the network
         genarena.load("nobody/nothing")
 
 

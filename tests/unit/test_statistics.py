@@ -133,3 +133,16 @@ def test_only_seeds_that_both_ran_are_compared() -> None:
     assert block.seeds == [0, 1]
     assert block.difference("a", "b").value == 1
     assert block.mean("a").value == 4
+
+
+def test_what_test_examples_do_is_not_averaged_over_seeds() -> None:
+    """A deterministic contender on one test set: more seeds of the same score say nothing new."""
+    rng = np.random.default_rng(0)
+    replicates = tuple((0.8 + 0.04 * rng.standard_normal(200)).tolist())
+    score = Score(0.8, 500, replicates)
+    widths = []
+    for seeds in (1, 3, 10):
+        found = Block({"pca": {seed: score for seed in range(seeds)}}, fixed=["pca"]).mean("pca")
+        widths.append(found.high - found.low)
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+    assert widths[2] == pytest.approx(widths[0], rel=0.1)

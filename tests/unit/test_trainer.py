@@ -112,7 +112,8 @@ def poison(what: str, batches: range, times: int = 10**6) -> Callable[[Any], Non
 def test_a_round_that_is_not_finite_is_skipped_and_named(make: Callable[..., Trainer], what: str) -> None:
     trainer = make(poison(what, range(5, 8)))
     progress = trainer.run()
-    assert progress.skips == 3
+    assert len(events_of(trainer, "warning")) == 3
+    assert progress.skips == 0  # forgiven at the next look
     assert progress.images == 16 * ROUNDS
     assert progress.rate == 1
     texts = [e.text for e in events_of(trainer, "warning")]

@@ -91,7 +91,7 @@ def test_measuring_is_a_function_of_the_seed(use: str, context_of: Callable[[str
     assert {k: v for k, v in first.items() if k not in WALL_CLOCK} == {
         k: v for k, v in again.items() if k not in WALL_CLOCK
     }
-    if use != "reduce":  # these codes are read without a mistake, whichever examples have labels
+    if use in ("generate-fidelity", "generate-diversity", "likelihood"):  # the others draw nothing of their own
         assert first != other
 
 

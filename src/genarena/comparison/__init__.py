@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,7 @@ def compare(
     features: str | Path | None = None,
     stall_seconds: float = STALL_SECONDS,
     command: str = "",
+    source: str | None = None,
     say: Callable[[str], None] = lambda _: None,
     on_progress: Progress = lambda *_: None,
 ) -> Comparison:
@@ -97,8 +99,8 @@ def compare(
         A feature space of another evaluator (safetensors), as one more opinion.
     stall_seconds : float
         A run that shows no life for so long is ended.
-    command : str
-        For the report.
+    command, source : str
+        What began the comparison, and the data as the user gave them: for the report.
     say, on_progress : callable
         Told what happens, in words and by run.
 
@@ -115,20 +117,22 @@ def compare(
     """
     folder = Path(out)
     plan = make_plan(dataset, models=models, budget=budget, seeds=seeds, use=use, settings=settings, device=device)
-    jobs, threads = share_cores(jobs, threads, device)
+    jobs, threads = share_cores(jobs, threads, device, len(plan.cells))
     with RunFolder(folder).lock():
         _prepare(folder, plan, dataset)
         judge = _evaluator(folder, dataset, samples, evaluator, features, say)
+        each = f" with {threads} threads each" if threads else ""
+        say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
         outcomes = run_cells(
             folder, plan, jobs=jobs, threads=threads, on_progress=on_progress, stall_seconds=stall_seconds
         )
         say("deciding")
-        record = assemble(folder, plan, dataset, judge, outcomes, command)
+        record = assemble(folder, plan, dataset, judge, outcomes, command=command, source=source or dataset.name)
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
         return Comparison(folder, record, build_report(folder), failed)
 
 
-def share_cores(jobs: int | None, threads: int | None, device: str) -> tuple[int, int | None]:
+def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) -> tuple[int, int | None]:
     """How many runs at a time, and the CPU threads of each."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs={jobs}: give at least 1.")
@@ -137,13 +141,14 @@ def share_cores(jobs: int | None, threads: int | None, device: str) -> tuple[int
     if choose_device(device).type != "cpu":
         return jobs or 1, threads
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = jobs or min(4, max(1, cores // (threads or 1)))
+    jobs = jobs or min(4, max(1, cores // (threads or 1)), cells)
     return jobs, threads or (max(1, cores // jobs) if jobs > 1 else None)
 
 
 def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
     """Write plan and data, or check that the folder's are the same."""
     path = folder / "plan.json"
+    plan = Plan.from_json(json.loads(json.dumps(plan.to_json())))  # as it will be read again
     if path.exists():
         before = Plan.from_json(read_json(path))
         if before.fingerprint != plan.fingerprint:
@@ -154,11 +159,11 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
                 raise RunError(f"'{folder}' has '{contender.name}' with other settings: choose another --out.")
         if before.budget.unit != plan.budget.unit or before.budget.amount > plan.budget.amount:
             raise RunError(f"'{folder}' has runs of {before.budget}: they can be extended, not cut to {plan.budget}.")
-    elif any(p.name not in (".lock",) for p in folder.iterdir()):
+    elif any(not p.name.startswith(".") for p in folder.iterdir()):
         raise RunError(f"'{folder}' holds files, but no comparison: choose an empty --out.")
+    write_json(path, plan.to_json())
     if not (folder / "data" / "dataset.json").exists():
         save_dataset(dataset, folder / "data")
-    write_json(path, plan.to_json())
 
 
 def _evaluator(
@@ -177,7 +182,12 @@ def _evaluator(
                 dataset, own, samples=samples, features=Path(features) if features else None, progress=say
             )
         Evaluator.load(Path(given), dataset)
-        shutil.copytree(given, own, dirs_exist_ok=True)
+        own.mkdir(exist_ok=True)
+        for path in sorted(Path(given).iterdir(), key=lambda p: p.name == "evaluator.json"):  # which makes it complete
+            if path.is_file():
+                shutil.copyfile(path, own / path.name)
+    elif features or (given and Evaluator.load(Path(given), dataset).hash != Evaluator.load(own, dataset).hash):
+        raise RunError(f"'{folder}' has an evaluator of its own: choose another --out for another one.")
     found = Evaluator.load(own, dataset)
     if samples and found.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
         raise RunError(f"'{folder}' compares {found.n} samples: choose another --out to compare {samples}.")
@@ -190,7 +200,7 @@ def load_winner(folder: Path, use: str, *, trust: bool = False) -> FittedModel:
 
 
 def winner_folder(folder: Path, use: str) -> Path:
-    """The run a comparison recommends for a use: its leader's, trained on all data with the first seed.
+    """The run a comparison recommends for a use: its leader's, trained on all data with the first seed that finished.
 
     Raises
     ------
@@ -212,8 +222,8 @@ def winner_folder(folder: Path, use: str) -> Path:
     plan = Plan.from_json(read_json(folder / "plan.json"))
     if leader not in [c.name for c in plan.contenders]:
         raise RunError(f"'{folder}' names a leader that its plan does not have.")
-    cell = Cell(leader, int(seeds[0]), "all" if "all" in plan.views else plan.views[0])
-    return folder / "runs" / cell.id
+    runs = [folder / "runs" / Cell(leader, int(seed), "all").id for seed in seeds]
+    return next((run for run in runs if (run / "result.json").exists()), runs[0])
 
 
 def evaluator_of(folder: Path) -> Evaluator:

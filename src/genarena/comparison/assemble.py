@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
+import shlex
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +30,7 @@ from .recommend import Verdict, block_of, decide
 from .run import Outcome
 from .statistics import Block, Interval
 
-STILL_MOVING = 0.1  # a curve that fell by more than this share over its last fifth has not converged
+STILL_MOVING = 0.1  # a curve that moved by more than this share over its last fifth has not converged
 _PICTURES = ("samples", "reconstructions", "interpolations", "nearest")
 
 
@@ -44,10 +46,21 @@ class Finished:
 
 
 def assemble(
-    folder: Path, plan: Plan, dataset: Dataset, evaluator: Evaluator, outcomes: Sequence[Outcome], command: str
+    folder: Path,
+    plan: Plan,
+    dataset: Dataset,
+    evaluator: Evaluator,
+    outcomes: Sequence[Outcome],
+    *,
+    command: str,
+    source: str,
 ) -> dict[str, Any]:
-    """Write ``comparison.json`` and the pictures it names; returns the record."""
-    finished = _read_runs(folder, plan, evaluator)
+    """Write ``comparison.json`` and the pictures it names; returns the record.
+
+    `command` is what began the comparison, `source` the data's name or path as the user gave it.
+    """
+    failed = {outcome.cell for outcome in outcomes if outcome.status == "failed"}
+    finished = _read_runs(folder, plan, evaluator, failed)
     table = _table(finished)
     curves = _curves(finished)
     spaces = _by_meaning(evaluator)
@@ -87,7 +100,13 @@ def assemble(
         "contenders": [_contender(c.name, fitted[c.name], finished) for c in plan.contenders],
         "runs": [_run(cell, finished, outcomes, folder) for cell in plan.cells],
         "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
-        "uses": [_use(USES[name], plan, table, fitted, spaces, evaluator, curves, folder) for name in plan.uses],
+        "uses": [
+            {
+                **_use(USES[name], plan, table, fitted, spaces, evaluator, curves),
+                "command": _command(USES[name], folder, source),
+            }
+            for name in plan.uses
+        ],
         "curves": curves,
         "spectra": _spectra(finished, evaluator),
         "pictures": _pictures(folder, plan, dataset, evaluator, finished),
@@ -107,13 +126,22 @@ def summary(dataset: Dataset) -> str:
     return f"{count:,} rows of {spec.shape[0]} numbers{classes}"
 
 
-def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator) -> list[Finished]:
+def _command(use: Use, folder: Path, source: str) -> str:
+    """How the leader of a use is put to work, to be pasted into a shell."""
+    words = {"DIR": shlex.quote(str(folder)), "DATA": shlex.quote(source)}
+    return re.sub(r"\b(DIR|DATA)\b", lambda match: words[match[1]], use.command)
+
+
+def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collection[Cell]) -> list[Finished]:
+    """Runs that reached this budget; one that failed now does not speak with an older model."""
     finished = []
     for cell in plan.cells:
+        if cell in failed:
+            continue
         run = folder / "runs" / cell.id
         try:
             scores = read_scores(run, evaluator.hash)
-            if scores is not None:
+            if scores is not None and read_json(run / "result.json").get("budget") == str(plan.budget):
                 own = plan.contender(cell.contender).model not in MODELS  # a file the user named in this very plan
                 fitted = load_model(run, trust=own)
                 finished.append(Finished(cell, run, fitted, read_json(run / "result.json"), scores))
@@ -224,7 +252,6 @@ def _use(
     spaces: Sequence[str],
     evaluator: Evaluator,
     curves: Sequence[Mapping[str, Any]],
-    folder: Path,
 ) -> dict[str, Any]:
     valued = {key: _valued(by_name) for key, by_name in table.items()}
     found = decide(use, valued, spaces, evaluator.self_test, plan.baselines())
@@ -249,7 +276,6 @@ def _use(
         "reason": found.reason,
         "cells": {c.name: _cell(use, c.name, found, table, fitted[c.name], has_labels) for c in plan.contenders},
         "table": _probe_table(valued) if use.name == "reduce" else None,
-        "command": use.command.replace("DIR", str(folder)).replace("DATA", evaluator.dataset.name),
     }
 
 
@@ -307,7 +333,7 @@ def _curves(finished: Sequence[Finished]) -> list[dict[str, Any]]:
 
 
 def _still_moving(curves: Sequence[Mapping[str, Any]], name: str, metric: str) -> bool:
-    """True where a contender's curves fell by more than `STILL_MOVING` over their last fifth, on average."""
+    """True where a contender's curves moved by more than `STILL_MOVING` over their last fifth, on average."""
     own = [c["points"] for c in curves if c["contender"] == name]
     named = [c["points"] for c in curves if c["contender"] == name and c["metric"] == metric] or own
     falls = []
@@ -316,7 +342,7 @@ def _still_moving(curves: Sequence[Mapping[str, Any]], name: str, metric: str) -
         before, after = values[-1 - max(1, len(values) // 5)] if len(values) > 2 else None, values[-1]
         if before and after is not None:
             falls.append((before - after) / before)
-    return bool(falls) and float(np.mean(falls)) > STILL_MOVING
+    return bool(falls) and abs(float(np.mean(falls))) > STILL_MOVING
 
 
 def _spectra(finished: Sequence[Finished], evaluator: Evaluator) -> dict[str, Any] | None:

@@ -44,17 +44,20 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
         device=comparison.device,
     )
     watch = partial(monitor, evaluator) if cell.view == "all" else None
+    if (run / "config.json").exists():  # the threads of the first start stay, however many runs share the cores now
+        threads = read_json(run / "config.json").get("threads", threads)
     fitted = fit(decided, run, threads=threads, monitor=watch)
-    if read_scores(run, evaluator.hash) is not None:
+    uses = [name for name in comparison.uses if USES[name].view == cell.view]
+    if read_scores(run, evaluator.hash, uses) is not None:
         return
     if fitted.device.type == "cpu" and threads:
         torch.set_num_threads(threads)
     result = read_json(run / "result.json")
     context = Context(fitted, view, evaluator, cell.seed, hidden, result)
-    scores = measure_run(context, [name for name in comparison.uses if USES[name].view == cell.view])
+    scores = measure_run(context, uses)
     if cell.view == "all":
         draw_pictures(run, fitted, evaluator, cell.seed)
-    write_scores(run, evaluator, result["sha256"], scores)
+    write_scores(run, evaluator, result["sha256"], uses, scores)
 
 
 def main(arguments: list[str]) -> int:

@@ -44,26 +44,31 @@ def measure_model(fitted: FittedModel, evaluator: Evaluator, seed: int = 0) -> d
     return measure_run(context, [use.name for use in USES.values() if use.view == "all" and use.name != "cost"])
 
 
-def write_scores(run: Path, evaluator: Evaluator, model_sha256: str, scores: dict[str, Score]) -> None:
-    """Save scores with the hashes of what was measured and of what measured it."""
+def write_scores(
+    run: Path, evaluator: Evaluator, model_sha256: str, uses: Iterable[str], scores: dict[str, Score]
+) -> None:
+    """Save scores with the hashes of what was measured and of what measured it, and the uses they serve."""
     path = scores_path(run, evaluator.hash)
     path.parent.mkdir(exist_ok=True)
     record = {
         "evaluator": evaluator.hash,
         "model": model_sha256,
+        "uses": sorted(uses),
         "scores": {key: score.to_json() for key, score in scores.items()},
     }
     write_json(path, record)
 
 
-def read_scores(run: Path, evaluator_hash: str) -> dict[str, Score] | None:
-    """Scores of the model that is there now, or None where it was not measured."""
+def read_scores(run: Path, evaluator_hash: str, uses: Iterable[str] = ()) -> dict[str, Score] | None:
+    """Scores of the model that is there now, or None where it was not measured for all of these uses."""
     path = scores_path(run, evaluator_hash)
     if not path.exists() or not (run / "result.json").exists():
         return None
     record: Any = read_json(path)
     try:
         if record["evaluator"] != evaluator_hash or record["model"] != read_json(run / "result.json")["sha256"]:
+            return None
+        if not set(uses) <= set(record["uses"]):
             return None
         return {str(key): Score.from_json(entry) for key, entry in record["scores"].items()}
     except (KeyError, TypeError, AttributeError, GenarenaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ from ..models import find_model
 from ..uses import USES, find_use
 
 FORMAT = 1
-DEFAULT_MODELS = ("pca", "vae", "gan", "vaegan")
+BASELINE = "pca"
+DEFAULT_MODELS = (BASELINE, "vae", "gan", "vaegan")
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,18 @@ class Plan:
 
     @property
     def views(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(USES[name].view for name in self.uses))
+        """``all`` comes first, whatever the uses: what is handed over is trained on all data."""
+        return tuple(dict.fromkeys(["all", *(USES[name].view for name in self.uses)]))
 
     @property
     def cells(self) -> list[Cell]:
-        """Seed by seed, so that an interrupted comparison has whole seeds."""
-        return [Cell(c.name, seed, view) for seed in self.seeds for view in self.views for c in self.contenders]
+        """Seed by seed, so that an interrupted comparison has whole seeds.
+
+        A view that no use asks for runs with the first seed alone, for the model that is handed over.
+        """
+        asked = {USES[name].view for name in self.uses}
+        views = {seed: [v for v in self.views if v in asked or seed == self.seeds[0]] for seed in self.seeds}
+        return [Cell(c.name, seed, view) for seed in self.seeds for view in views[seed] for c in self.contenders]
 
     def contender(self, name: str) -> Contender:
         return next(c for c in self.contenders if c.name == name)
@@ -92,6 +100,8 @@ class Plan:
         try:
             if record["format"] > FORMAT:
                 raise RunError("the comparison was written by a newer genarena: upgrade to read it.")
+            if not all(re.fullmatch(r"\w[\w.-]{0,79}", entry["name"]) for entry in record["contenders"]):
+                raise RunError("the comparison's plan names contenders that genarena does not write.")
             return cls(
                 tuple(Contender(**entry) for entry in record["contenders"]),
                 tuple(int(seed) for seed in record["seeds"]),
@@ -120,7 +130,7 @@ def make_plan(
     ----------
     dataset : Dataset
     models : sequence of str or type
-        Names, ``file.py:Class``, or classes that live in a file.
+        Names, ``file.py:Class``, or classes that live in a file. The baseline ``pca`` always takes part.
     budget : str or Budget, optional
         Of every run.
     seeds : int
@@ -134,9 +144,10 @@ def make_plan(
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds={seeds}: give 1 to 1000.")
     sources = [model if isinstance(model, str) else source_of(model) for model in models]
-    names = [source.rpartition(":")[2] for source in sources]
-    if not names:
+    if not sources:
         raise UsageError("no models: name at least one.")
+    sources = sources if BASELINE in sources else [BASELINE, *sources]
+    names = [source.rpartition(":")[2] for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UsageError(f"'{twice}' is named twice.")
@@ -157,9 +168,22 @@ def _contender(name: str, source: str, names: Sequence[str], settings: Mapping[s
     """A contender with the settings meant for it, checked before anything runs."""
     config = find_model(source).Config
     shared = {k: v for k, v in settings.items() if k not in names and k in config.model_fields}
-    merged = {**shared, **settings.get(name, {})}
+    own = settings.get(name, {})
+    if not isinstance(own, Mapping):
+        raise UsageError(f"'{name}' is a contender: give it settings, {name}.key=value.")
+    merged = _merged(shared, own)
     config.parse(merged)
     return Contender(name, source, merged)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of both, groups merged group by group; `above` wins."""
+    groups = {
+        key: _merged(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
+    }
+    return {**below, **above, **groups}
 
 
 def source_of(model_class: type[Model]) -> str:

@@ -93,7 +93,7 @@ class Block:
             own = float(values.var(ddof=1))
             freedom = max(freedom, n - 1)
             draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
-        draws += np.mean([rng.choice(r, DRAWS) - v for r, v in zip(replicates, values, strict=True)], axis=0)
+        draws += np.mean(_sampling(replicates, values, rng), axis=0)
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         lowest, highest = self.bounds if bounded else (None, None)
         value = float(values.mean())
@@ -111,6 +111,18 @@ def _pooled(table: np.ndarray, contenders: int) -> tuple[float, int]:
     if freedom < 1:
         return 0.0, 0
     return float(np.square(table - table.mean(1, keepdims=True)).sum() / freedom), freedom
+
+
+def _sampling(replicates: list[np.ndarray], values: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Deviations of each seed's replicates, ``(DRAWS,)`` each.
+
+    All seeds are measured on the same test examples, and their replicates on the same parts of them: one index for all
+    seeds keeps what the choice of test examples does from averaging out.
+    """
+    if len({len(r) for r in replicates}) == 1:
+        picks = rng.integers(0, len(replicates[0]), DRAWS)
+        return [r[picks] - v for r, v in zip(replicates, values, strict=True)]
+    return [rng.choice(r, DRAWS) - v for r, v in zip(replicates, values, strict=True)]
 
 
 def _value(score: Score) -> float:

@@ -84,6 +84,19 @@ Spec = ImageSpec | VectorSpec | LabelSpec
 _SPECS: dict[str, type] = {"image": ImageSpec, "vector": VectorSpec, "label": LabelSpec}
 
 
+_LARGEST = {"channels": 3, "height": 65536, "width": 65536, "levels": 65536, "dim": 2**24}
+
+
+def _check(spec: Spec) -> None:
+    """Raise ValueError for sizes in a stored spec that no data have."""
+    for name, largest in _LARGEST.items():
+        size = getattr(spec, name, 2)
+        if type(size) is not int or not (2 if name == "levels" else 1) <= size <= largest:
+            raise ValueError(f"{name}={size!r:.40}")
+    if isinstance(spec, VectorSpec) and not len(spec.mean) == len(spec.scale) == spec.dim:
+        raise ValueError("mean and scale do not have one number a column")
+
+
 @dataclass(frozen=True)
 class Schema:
     """The specs and roles of a data set's fields, by name: all that a model may know of its data."""
@@ -132,7 +145,8 @@ class Schema:
                 roles[name] = values.pop("role")
                 kind = _SPECS[values.pop("spec")]
                 specs[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-            except (KeyError, TypeError) as error:
+                _check(specs[name])
+            except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"field '{name}' of the stored schema cannot be read: {error}") from error
         return cls(specs, roles)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..data.fields import ImageSpec
+from .chunks import by_chunk
 from .panel import mean_score
 from .path import path_lengths
 from .reconstruction import feature_distances, psnr, squared_errors, structural_similarities
@@ -21,12 +22,15 @@ def reconstruction_scores(
     scores: dict[str, Score] = {}
     with np.errstate(all="ignore"):  # reconstructions that are not finite give a score without a value
         if isinstance(spec, ImageSpec):
-            x, y = (values / (spec.levels - 1) for values in (originals, reconstructions))
-            scores["psnr"] = mean_score(squared_errors(x, y), seed, psnr)
-            scores["ssim"] = mean_score(structural_similarities(x, y), seed)
+            top = spec.levels - 1
+            errors = by_chunk(lambda x, y: squared_errors(x / top, y / top), originals, reconstructions)
+            likeness = by_chunk(lambda x, y: structural_similarities(x / top, y / top), originals, reconstructions)
+            scores["psnr"] = mean_score(errors, seed, psnr)
+            scores["ssim"] = mean_score(likeness, seed)
         else:
             x, y = (normalise(spec, values).numpy() for values in (originals, reconstructions))
-        scores["mse"] = mean_score(squared_errors(x, y), seed)
+            errors = squared_errors(x, y)
+        scores["mse"] = mean_score(errors, seed)
         for name, space in spaces.items():
             try:
                 distances = feature_distances(space(originals), space(reconstructions))

@@ -180,11 +180,6 @@ class Evaluator:
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    @property
-    def fast_name(self) -> str:
-        """The key of what `fast` gives."""
-        return f"fd/{next(iter(self.spaces))}"
-
     def panel(self, samples: np.ndarray, *, seed: int) -> dict[str, Score]:
         """Score the first ``n`` samples.
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..data.fields import ImageSpec
+from .chunks import by_chunk
 from .classes import class_total_variation, lost_classes
 from .copying import TrainingSet, authenticity, c_t
 from .frechet import frechet_infinity
@@ -102,8 +103,8 @@ class Probe:
         if self.classes:
             columns["class"] = self.spaces["classifier"].classify(values)
         if isinstance(self.spec, ImageSpec):
-            columns["laplacian"] = laplacian_energy(values, self.spec.levels)
-            columns["spectrum"] = power_spectra(values, self.spec.levels)
+            columns["laplacian"] = by_chunk(partial(laplacian_energy, levels=self.spec.levels), values)
+            columns["spectrum"] = by_chunk(partial(power_spectra, levels=self.spec.levels), values)
         return Measured(columns)
 
     def metrics(self, real: Measured, fake: Measured, seed: int) -> list[Call]:

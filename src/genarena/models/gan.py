@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from .. import distributed
@@ -26,6 +26,7 @@ from ..objectives.adversarial import LOSSES, LossName, gradient_penalty, r1_pena
 
 NO_ENCODER = "no encoder: it maps noise to data and not back"
 IMPLICIT = "no likelihood: an implicit model"
+WEIGHTS = {"r1": 0.3, "gradient": 10.0}  # of the penalties, where none is set
 
 
 class AdversarialConfig(AdamConfig):
@@ -38,8 +39,8 @@ class AdversarialConfig(AdamConfig):
     loss : {"non-saturating", "minimax", "least-squares", "hinge", "wasserstein"}
     penalty : {"r1", "gradient", "none"}
         R1 on real data (Mescheder et al. 2018), the Wasserstein gradient penalty (Gulrajani et al. 2017), or none.
-    penalty_weight : float
-        gamma of R1, lambda of the gradient penalty.
+    penalty_weight : float, optional
+        gamma of R1 (0.3 when absent), lambda of the gradient penalty (10, as in its paper).
     penalty_every : int
         Discriminator turns from one penalty to the next; its weight is multiplied to match (Karras et al. 2020).
     network : NetworkConfig
@@ -50,9 +51,15 @@ class AdversarialConfig(AdamConfig):
     latent_dim: int | None = Field(default=None, ge=1, le=65536)
     loss: LossName = "non-saturating"
     penalty: Literal["r1", "gradient", "none"] = "r1"
-    penalty_weight: float = Field(default=0.3, ge=0)
+    penalty_weight: float | None = Field(default=None, ge=0)
     penalty_every: int = Field(default=4, ge=1, le=1000)
     network: NetworkConfig = NetworkConfig()
+
+    @model_validator(mode="after")
+    def _critic_is_lipschitz(self) -> Any:
+        if self.loss == "wasserstein" and self.penalty != "gradient":
+            raise ValueError("loss=wasserstein needs penalty=gradient, which keeps its critic Lipschitz")
+        return self
 
 
 class AdversarialGame(AdamGame):
@@ -82,7 +89,8 @@ class AdversarialGame(AdamGame):
         config = self.config
         if config.penalty == "none" or draw.batches % config.penalty_every:
             return real.new_zeros(())
-        weight = config.penalty_weight * config.penalty_every
+        weight = config.penalty_weight if config.penalty_weight is not None else WEIGHTS[config.penalty]
+        weight = weight * config.penalty_every
         if config.penalty == "r1":
             return weight * r1_penalty(self.logit, real)
         mix = distributed.shard(torch.rand(len(real) * distributed.world(), device=real.device))

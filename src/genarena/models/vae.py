@@ -32,6 +32,8 @@ from ..objectives.variational import (
     standard_normal_log_density,
 )
 
+MOST_VALUES = 2**23  # of decoded data held at once while a bound is measured
+
 
 class VAE(AdamGame, OnePlayerGame):
     """Gaussian posterior, standard normal prior, likelihood of choice."""
@@ -146,7 +148,7 @@ class VAE(AdamGame, OnePlayerGame):
             if step:
                 x = x + step * (torch.rand(x.shape, generator=generator).to(x) - 0.5)
             offset = dequantisation_term(self.schema.target)
-        most = max(1, 65536 // len(x))
+        most = max(1, MOST_VALUES // x.numel())  # posterior samples decoded at once
         parts = [min(most, samples - start) for start in range(0, samples, most)]
         noises = (torch.randn(k, len(x), self.latent_dim, generator=generator).to(x) for k in parts)
         return importance_bound(torch.cat([self.log_weights(x, noise) for noise in noises])) + offset

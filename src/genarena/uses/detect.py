@@ -33,7 +33,7 @@ def measure(context: Context) -> dict[str, Score]:
         draws = (group[rows[: len(group)] % len(group)] for group in (known, unknown))
         return _auroc(*draws)
 
-    return {"auroc": bootstrap_score(area, len(truth), context.seed)}
+    return {"auroc": bootstrap_score(area, len(truth), context.evaluator.seed)}
 
 
 def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:

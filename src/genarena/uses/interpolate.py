@@ -22,8 +22,8 @@ def measure(context: Context) -> dict[str, Score]:
     fitted, evaluator = context.fitted, context.evaluator
     half = min(PATHS, evaluator.n // 2)
     points = interpolations(fitted, evaluator.reference, half, context.seed)
-    scores = evaluator.path(points, seed=context.seed)
-    middle = evaluator.realism(points[:, STEPS // 2], seed=context.seed)
+    scores = evaluator.path(points, seed=evaluator.seed)
+    middle = evaluator.realism(points[:, STEPS // 2], seed=evaluator.seed)
     return {**scores, **{f"midpoint_precision/{space}": score for space, score in middle.items()}}
 
 

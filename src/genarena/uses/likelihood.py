@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data import ImageSpec
 from ..metrics import Metric, Score
+from ..objectives.likelihoods import Bernoulli
 from .base import Context, Use, bootstrap_score
 
 EXAMPLES = 500
@@ -17,13 +18,17 @@ SAMPLES = 100  # K of the importance-weighted bound
 def measure(context: Context) -> dict[str, Score]:
     """Nats per test example of the ELBO and of the K-sample bound, and bits per dimension for images."""
     fitted = context.fitted
+    likelihood = getattr(fitted.model, "likelihood", None)
+    if isinstance(likelihood, Bernoulli) and fitted.spec.levels > 2:
+        reason = "its likelihood is of binarised pixels, not of these grey levels"
+        return {"log_likelihood": Score(None, 0, reason=reason)}
     values = context.evaluator.reference[:EXAMPLES]
     scores: dict[str, Score] = {}
     for key, samples in (("elbo", 1), ("log_likelihood", SAMPLES)):
         nats = fitted.log_prob(values, samples, context.seed).astype(np.float64)
         if not np.isfinite(nats).all():
             return {"log_likelihood": Score(None, len(nats), reason="some log-probabilities are not finite")}
-        scores[key] = bootstrap_score(lambda rows, x=nats: float(x[rows].mean()), len(nats), context.seed)  # type: ignore[misc]
+        scores[key] = bootstrap_score(lambda rows, x=nats: float(x[rows].mean()), len(nats), context.evaluator.seed)  # type: ignore[misc]
     if isinstance(fitted.spec, ImageSpec):
         factor = -1 / (math.log(2) * math.prod(fitted.spec.shape))
         nats_score = scores["log_likelihood"]

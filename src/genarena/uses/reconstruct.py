@@ -9,7 +9,9 @@ from .base import Context, Use
 def measure(context: Context) -> dict[str, Score]:
     """Errors on test examples, in values and in features."""
     originals = context.evaluator.reference
-    return context.evaluator.reconstruction(originals, context.fitted.reconstruct(originals), seed=context.seed)
+    return context.evaluator.reconstruction(
+        originals, context.fitted.reconstruct(originals), seed=context.evaluator.seed
+    )
 
 
 RECONSTRUCT = Use(

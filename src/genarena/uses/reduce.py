@@ -63,9 +63,9 @@ def measure(context: Context) -> dict[str, Score]:
         mean_hits = np.mean(repeats, axis=0)
         hits.append(mean_hits)
         key = f"probe_accuracy/{count or 'all'}"
-        scores[key] = bootstrap_score(lambda r, h=mean_hits: float(h[r].mean()), len(truth), context.seed)  # type: ignore[misc]
+        scores[key] = bootstrap_score(lambda r, h=mean_hits: float(h[r].mean()), len(truth), context.evaluator.seed)  # type: ignore[misc]
     overall = np.mean(hits, axis=0)
-    scores["probe_accuracy"] = bootstrap_score(lambda r: float(overall[r].mean()), len(truth), context.seed)
+    scores["probe_accuracy"] = bootstrap_score(lambda r: float(overall[r].mean()), len(truth), context.evaluator.seed)
     return scores
 
 

@@ -1,0 +1,46 @@
+"""What a comparison will do, decided before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genarena.comparison.plan import Cell, Plan, make_plan
+from genarena.errors import RunError, UsageError
+
+
+def test_shared_and_own_settings_are_merged_group_by_group(images: Any) -> None:
+    settings = {"network": {"width": 8}, "batch_size": 16, "gan": {"network": {"decoder_norm": "batch"}}}
+    plan = make_plan(images, models=["vae", "gan"], settings=settings)
+    assert plan.contender("vae").settings == {"network": {"width": 8}, "batch_size": 16}
+    assert plan.contender("gan").settings["network"] == {"width": 8, "decoder_norm": "batch"}
+
+
+def test_a_contender_is_no_value(images: Any) -> None:
+    with pytest.raises(UsageError, match="'vae' is a contender"):
+        make_plan(images, models=["vae"], settings={"vae": 3})
+
+
+def test_the_baseline_always_takes_part(images: Any) -> None:
+    assert [c.name for c in make_plan(images, models=["vae"]).contenders] == ["pca", "vae"]
+
+
+def test_what_is_handed_over_is_trained_on_all_data(images: Any) -> None:
+    plan = make_plan(images, models=["vae"], seeds=2, use="detect")
+    assert Cell("vae", 0, "all") in plan.cells
+    assert Cell("vae", 1, "all") not in plan.cells
+    assert {Cell("vae", 0, "detect"), Cell("vae", 1, "detect")} <= set(plan.cells)
+
+
+def test_a_plan_survives_json(images: Any) -> None:
+    plan = make_plan(images, models=["vae"], settings={"vae": {"beta": 4.0}})
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+def test_names_that_leave_the_folder_are_refused(images: Any) -> None:
+    record = make_plan(images, models=["vae"]).to_json()
+    record["contenders"][0]["name"] = str(Path("..") / ".." / "x")
+    with pytest.raises(RunError, match="contenders that genarena does not write"):
+        Plan.from_json(record)
