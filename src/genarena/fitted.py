@@ -308,16 +308,16 @@ def load_model(folder: Path, *, trust: bool = False, device: torch.device | str 
     model_class = class_of(record, folder, trust)
     if not (folder / "model.safetensors").is_file():
         raise RunError(f"'{folder}' has no finished model: run its `genarena train` command again to finish it.")
-    schema = Schema.from_json(record["schema"])
-    config = model_class.Config.parse(record["config"])
-    if model_class in MODELS.values():
-        _check_size(model_class, config, schema, folder / "model.safetensors")
-    model = build(model_class, config, schema, 0)
     digest = record.get("sha256")
     if digest is None and (folder / "result.json").is_file():
         digest = read_json(folder / "result.json").get("sha256")
     if digest != sha256_of(folder / "model.safetensors"):
         raise RunError(f"'{folder / 'model.safetensors'}' is not what was written: its sha256 differs.")
+    schema = Schema.from_json(record["schema"])
+    config = model_class.Config.parse(record["config"])
+    if model_class in MODELS.values():
+        _check_size(model_class, config, schema, folder / "model.safetensors")
+    model = build(model_class, config, schema, 0)
     model.load_state_dict(read_tensors(folder / "model.safetensors", model.state_dict()))
     fitted = FittedModel(model, record, device)
     if (folder / CALIBRATION).is_file():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ class Scored:
 
 
 def detected(dataset: Dataset, score: np.ndarray, hidden: int | None) -> dict[str, Score]:
-    return measure_run(Context(Scored(score), dataset, None, 0, hidden, {}), ["detect"])  # type: ignore[arg-type]
+    return measure_run(Context(Scored(score), dataset, SimpleNamespace(seed=0), 0, hidden, {}), ["detect"])  # type: ignore[arg-type]
 
 
 def test_auroc_is_that_of_scikit_learn(dataset: Dataset) -> None:
