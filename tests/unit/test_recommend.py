@@ -143,6 +143,15 @@ def test_a_short_way_through_unreal_examples_does_not_win() -> None:
     assert verdict("interpolate", scores).winner == "autoencoder"
 
 
+def test_the_middle_must_look_real_in_every_space() -> None:
+    scores = {
+        "path_length/classifier": {"pca": [1.0, 1.0, 1.0], "vae": [1.5, 1.52, 1.51]},
+        "midpoint_precision/classifier": {"pca": [0.8, 0.8, 0.8], "vae": [0.85, 0.86, 0.85]},
+        "midpoint_precision/random-conv": {"pca": [0.03, 0.03, 0.03], "vae": [0.7, 0.7, 0.7]},
+    }
+    assert verdict("interpolate", scores).winner == "vae"
+
+
 def test_a_way_without_a_measured_middle_does_not_win() -> None:
     scores = {
         "path_length/classifier": {"vae": [1.0, 1.0], "gan": [1.5, 1.5]},

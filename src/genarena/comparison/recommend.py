@@ -146,14 +146,14 @@ def _eligible(
     if not use.baselines_win:
         names = [name for name in names if name not in baselines] or names
     if use.gate:
-        key, share = use.gate(spaces)
-        realism = {
-            name: float(np.mean([s.value for s in scores[key][name].values()]))
-            for name in names
-            if name in scores.get(key, {})
-        }
-        best = max(realism.values(), default=0.0)
-        names = [name for name in names if realism.get(name, 0.0) >= share * best] or names
+        keys, share = use.gate(spaces)
+        for key in keys:
+            reached = {
+                name: float(np.mean([s.value for s in by_seed.values()]))
+                for name, by_seed in scores.get(key, {}).items()
+            }
+            best = max(reached.values(), default=0.0)
+            names = [name for name in names if reached.get(name, 0.0) >= share * best] or names
     return names
 
 

@@ -68,8 +68,9 @@ class Use:
         How a winner is used; ``DIR`` stands for the comparison.
     catalogue : tuple of Metric
         Metrics that this use brings along.
-    gate : tuple of (str, float), optional
-        Key of a metric (higher is better) of which a winner must reach this share of the best contender's.
+    gate : callable, optional
+        Ids of spaces -> keys of metrics (higher is better), and the share of the best contender's value that a winner must
+        reach in each.
     curve : str
         The monitor's number that tells whether training still moved.
     baselines_win : bool
@@ -90,7 +91,7 @@ class Use:
     command: str
     view: View = "all"
     catalogue: tuple[Metric, ...] = ()
-    gate: Callable[[Sequence[str]], tuple[str, float]] | None = None
+    gate: Callable[[Sequence[str]], tuple[list[str], float]] | None = None
     curve: str = "mse"
     baselines_win: bool = True
     needs_labels: bool = field(default=False)

@@ -59,6 +59,6 @@ INTERPOLATE = Use(
             (0, 1),
         ),
     ),
-    gate=lambda spaces: (f"midpoint_precision/{spaces[0]}", 0.8),
+    gate=lambda spaces: ([f"midpoint_precision/{space}" for space in spaces], 0.8),
     curve="fd",
 )
