@@ -87,4 +87,4 @@ def test_images_of_a_budget() -> None:
 
 
 def test_default_is_twenty_epochs_within_bounds() -> None:
-    assert [Budget.default(n).amount for n in (64, 2000, 60_000)] == [20_000, 40_000, 200_000]
+    assert [Budget.default(n).amount for n in (64, 3000, 60_000)] == [50_000, 60_000, 200_000]
