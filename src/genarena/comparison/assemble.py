@@ -272,7 +272,7 @@ def _use(
         "leader": found.leader,
         "runner_up": found.runner_up,
         "difference": _interval(found.difference) if found.difference else None,
-        "converged": not any(_still_moving(curves, name, use.curve) for name in ahead),
+        "converged": not (use.curve and any(_still_moving(curves, name, use.curve) for name in ahead)),
         "reason": found.reason,
         "cells": {c.name: _cell(use, c.name, found, table, fitted[c.name], has_labels) for c in plan.contenders},
         "table": _probe_table(valued) if use.name == "reduce" else None,

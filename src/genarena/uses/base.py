@@ -72,7 +72,7 @@ class Use:
         Ids of spaces -> keys of metrics (higher is better), and the share of the best contender's value that a winner must
         reach in each.
     curve : str
-        The monitor's number that tells whether training still moved.
+        The monitor's number that tells whether training still moved; empty where that does not matter.
     baselines_win : bool
         Whether closed-form baselines can win.
     needs_labels : bool

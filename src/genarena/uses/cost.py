@@ -55,4 +55,5 @@ COST = Use(
         Metric("parameters", "Parameters", "", None, "count", "Numbers learned, over all networks of the model."),
     ),
     baselines_win=False,
+    curve="",
 )
