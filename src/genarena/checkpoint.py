@@ -179,8 +179,8 @@ class RunFolder:
             return []
         return sorted((int(p.name) for p in self.checkpoints.iterdir() if p.name.isdecimal()), reverse=True)
 
-    def commit(self, checkpoint: Checkpoint, step: int) -> None:
-        """Write a checkpoint, then drop all but the newest `KEEP`.
+    def commit(self, checkpoint: Checkpoint, step: int, milestone: int | None = None) -> None:
+        """Write a checkpoint, then drop all but the newest `KEEP` and the milestone.
 
         Anything that claims to be newer is dropped too: training passed it over as damaged, or rolled back behind it.
         """
@@ -201,7 +201,7 @@ class RunFolder:
         partial.rename(final)
         sync_folder(self.checkpoints)
         kept = [s for s in self.steps() if s <= step][:KEEP]
-        for other in set(self.steps()) - set(kept):
+        for other in set(self.steps()) - {*kept, milestone}:
             shutil.rmtree(self.checkpoints / str(other))
 
     def verify(self, step: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping
@@ -25,8 +24,9 @@ from .events import JsonConsole, JsonLines, Live, Sink
 from .fitted import CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of
+from .machine import MemoryMeter, cores, keep_freed_memory
 from .models import MODELS, find_model
-from .trainer import MemoryMeter, Progress, Trainer, images_per_second
+from .trainer import Progress, Trainer, images_per_second
 
 LOOKS = 10  # pictures and monitor readings over the first budget of a run
 MOST_CALIBRATION = 5000  # held-out examples whose anomaly scores are kept
@@ -239,6 +239,7 @@ def _train(
     checkpoint_seconds: float,
 ) -> FittedModel:
     """Play the game until the budget ends."""
+    keep_freed_memory()
     make = partial(make_game, plan)
     if "threads" not in record:
         speeds = _measure_threads(plan, make, threads)
@@ -270,7 +271,7 @@ def _train(
         checkpoint_seconds=checkpoint_seconds,
     )
     expected = record["expected_seconds"]
-    trainer.emit("start", text=f"{plan.budget}, about {_duration(expected)} with {record['threads']} threads")
+    trainer.emit("start", text=f"{plan.budget}, about {duration(expected)} with {record['threads']} threads")
     progress = trainer.run()
     distributed.barrier()
     return _finish(plan, run, record, trainer.serve(), progress, trainer.warnings, memory)
@@ -294,11 +295,10 @@ def make_game(plan: Plan) -> tuple[Game, Loader]:
 
 def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], threads: int | None) -> dict[int, float]:
     """Images a second by number of threads; one entry where there is no choice."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if distributed.world() > 1:
         # Measured speeds differ from rank to rank; a game measured alone would also wait for the others.
-        return {threads or max(1, cores // distributed.world()): 1e3}
-    choices = [threads] if threads else sorted({1, min(cores, 2), cores}) if plan.device.type == "cpu" else [1]
+        return {threads or max(1, cores() // distributed.world()): 1e3}
+    choices = [threads] if threads else sorted({1, min(cores(), 2), cores()}) if plan.device.type == "cpu" else [1]
     # A game that is not finite from the start has no speed: the trainer will find out, and say more.
     return {n: images_per_second(make, plan.device, n) or 1.0 for n in choices}
 
@@ -322,7 +322,8 @@ def _sinks(plan: Plan, run: RunFolder, show: str, resumed_round: int) -> list[Si
     return sinks
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -111,9 +111,8 @@ class Referee:
         """Gradients of every moving player from the shared forward, then all their steps."""
         players = list(turn.losses)
         for player in players:
-            self.optimizers[player].zero_grad(set_to_none=True)
             turn.losses[player].backward(inputs=self.parameters[player], retain_graph=player != players[-1])
-        losses = {player: loss.detach().clone() for player, loss in turn.losses.items()}
+        losses = {player: loss.detach() for player, loss in turn.losses.items()}
         gradients = {p: [w.grad for w in self.parameters[p] if w.grad is not None] for p in players}
         distributed.mean_([*losses.values(), *(g for group in gradients.values() for g in group)])
         norms = {p: torch.stack(torch._foreach_norm(g)).norm() for p, g in gradients.items() if g}
@@ -133,7 +132,8 @@ class Referee:
 
     def _clear(self, players: list[str]) -> None:
         for player in players:
-            self.optimizers[player].zero_grad(set_to_none=True)
+            for weight in self.parameters[player]:
+                weight.grad = None
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """Every optimizer tensor under ``player.index.name``."""

@@ -7,15 +7,11 @@ generators of their own. The trainer knows no metric: what is measured on the wa
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -58,6 +54,7 @@ class Progress:
     rate: float = 1.0
     skips: int = 0
     rollbacks: int = 0
+    milestone: int = 0  # the round that a roll-back comes back to
 
 
 class CountedDraw:
@@ -85,32 +82,6 @@ def seed_round(seed: int, number: int, device: torch.device) -> None:
         torch.cuda.manual_seed_all(mixed)
     elif device.type == "mps":
         torch.mps.manual_seed(mixed)
-
-
-class MemoryMeter:
-    """How far memory rose above what was resident when the meter was made, in megabytes."""
-
-    def __init__(self, device: torch.device):
-        self.device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        with contextlib.suppress(OSError):  # Linux lets a process forget its own peak
-            Path("/proc/self/clear_refs").write_text("5")
-        self.start = _peak_resident_mb()
-
-    def peak(self) -> float:
-        """Of the device's allocator on a GPU, of the process elsewhere."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**20
-        return max(0.0, _peak_resident_mb() - self.start)
-
-
-def _peak_resident_mb() -> float:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
 class Trainer:
@@ -212,12 +183,15 @@ class Trainer:
                 self._look()
             elif self.progress.images // self.every > before // self.every:
                 self._look()
-                self.progress = replace(self.progress, skips=0)  # isolated bad rounds are forgiven
+                # Isolated bad rounds are forgiven. A roll-back comes back to here and not to where the clock had a
+                # checkpoint written, so that a run that was killed in between ends like one that was not.
+                self.progress = replace(self.progress, skips=0, milestone=self.progress.round)
             now = time.monotonic()
             if now - logged_at > LOG_SECONDS:
                 logged_at = now
                 self._log(result)
             due = now - saved_at > max(self.checkpoint_seconds, CHECKPOINT_SHARE * save_seconds)
+            due = due or self.progress.milestone == self.progress.round
             stop, save = distributed.any_([self._signal is not None, due], self.device)
             if stop or save or self._finished():
                 self._log(result)
@@ -305,7 +279,7 @@ class Trainer:
             self.referee.optimizer_state(),
         )
         try:
-            self.folder.commit(checkpoint, self.progress.round)
+            self.folder.commit(checkpoint, self.progress.round, self.progress.milestone)
             self._failed_saves = 0
         except OSError as error:
             self._failed_saves += 1
@@ -320,11 +294,10 @@ class Trainer:
 
     def _resume(self) -> bool:
         """Continue from the newest intact checkpoint, if there is any; True where anything had been trained."""
-        return self._restore_newest() is not None and self.progress.round > 0
+        return self._restore_newest(self.folder.steps()) is not None and self.progress.round > 0
 
-    def _restore_newest(self) -> int | None:
-        """Restore the newest intact checkpoint and return its step; None where there is no checkpoint at all."""
-        steps = self.folder.steps()
+    def _restore_newest(self, steps: Sequence[int]) -> int | None:
+        """Restore the first of these checkpoints that is intact and return its step; None where there are none."""
         for step in steps:
             try:
                 self._restore(step)
@@ -369,16 +342,16 @@ class Trainer:
             self._roll_back(place)
 
     def _roll_back(self, place: str) -> None:
-        """Go back to the last good checkpoint with half the learning rate."""
+        """Go back to the last milestone with half the learning rate."""
         rollbacks, rate = self.progress.rollbacks + 1, self.progress.rate / 2
-        steps = self.folder.steps()
+        steps = [step for step in self.folder.steps() if step <= self.progress.milestone]
         if rollbacks > MOST_ROLLBACKS or not steps:
             raise TrainingError(
                 f"training diverged: {place}, after {rollbacks - 1} roll-backs. "
                 f"Last good checkpoint: {steps[0] if steps else 'none'}. Try a lower learning_rate."
             )
         distributed.barrier()
-        step = self._restore_newest()
+        step = self._restore_newest(steps)
         self.progress = replace(self.progress, rollbacks=rollbacks, rate=rate, skips=0)
         self.referee.set_rate(rate)
         self._warn(f"{place}: rolled back to checkpoint {step}, learning rate x {rate:g}")

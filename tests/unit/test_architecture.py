@@ -15,6 +15,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "genarena"
 RANK = {
     "errors": 0,
     "distributed": 0,
+    "machine": 0,
     "data": 1,
     "budget": 1,
     "events": 1,
@@ -45,6 +46,7 @@ RANK = {
 # What a module may import where its rank alone would allow more; None is any lower rank.
 ONLY = {
     "distributed": set(),
+    "machine": set(),
     "data": {"errors"},
     "checkpoint": {"errors"},
     "report": {"errors"},

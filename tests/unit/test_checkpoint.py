@@ -75,6 +75,14 @@ def test_the_last_two_are_kept(run: RunFolder) -> None:
     assert sorted(p.name for p in run.checkpoints.iterdir()) == ["2", "3"]
 
 
+def test_the_milestone_is_kept_besides(run: RunFolder) -> None:
+    for step in (3, 4, 5):
+        run.commit(checkpoint(step), step, milestone=2)
+    assert run.steps() == [5, 4, 2]
+    run.commit(checkpoint(6), 6, milestone=6)
+    assert run.steps() == [6, 5]
+
+
 def test_what_claims_to_be_newer_than_a_commit_is_dropped(run: RunFolder) -> None:
     """A damaged checkpoint that training went on before, or one of a future that was rolled back."""
     shutil.copytree(run.checkpoints / "2", run.checkpoints / "9")

@@ -19,6 +19,7 @@ from genarena.data.fields import Dataset, Field, ImageSpec, LabelSpec, VectorSpe
 from genarena.errors import DataError, RunError, UsageError
 from genarena.metrics import PANEL, Evaluator, FeatureSpace
 from genarena.metrics.fitting import fit_spaces
+from genarena.metrics.selftest import _verdict
 from genarena.metrics.spaces import NetRecord
 from genarena.nets.features import ClassifierNet, RandomConvFeatures
 
@@ -121,6 +122,13 @@ def test_self_test_greys_out_with_a_reason(evaluator: Evaluator) -> None:
         assert result["usable"] == (result["why"] is None)
     usable = {name for name, result in evaluator.self_test.items() if result["usable"]}
     assert {"fd_inf/random-conv", "fd_inf/classifier", "recall/classifier", "sharpness", "c_t", "class_tv"} <= usable
+
+
+def test_a_metric_that_one_outlier_moves_is_greyed_out() -> None:
+    climbs = {"noise": [{"precision/pca": value} for value in (0.9, 0.6, 0.2, 0.0)]}
+    assert _verdict("precision/pca", climbs, 0.88) == {"usable": True, "why": None}
+    moved = _verdict("precision/pca", climbs, 0.5)
+    assert moved == {"usable": False, "why": "one outlier moves it from 0.9 to 0.5"}
 
 
 def test_copies_of_training_images_move_the_copying_tests_alone(evaluator: Evaluator, digit_data: Dataset) -> None:

@@ -346,9 +346,9 @@ def test_samples_have_the_mean_of_their_likelihood(name) -> None:
 def test_learned_sigma_has_a_floor_of_half_a_grey_level() -> None:
     spec = ImageSpec(1, 8, 8, 17)
     likelihood = make_likelihood("gaussian", spec).requires_grad_(False)
-    likelihood.tenth_log_sigma.fill_(-100)
+    likelihood.raw_log_sigma.fill_(-1000)
     assert float(likelihood.log_sigma.exp()) == pytest.approx(0.5 * 2 / 16)
-    likelihood.tenth_log_sigma.fill_(0.05)
+    likelihood.raw_log_sigma.fill_(0.5)
     assert float(likelihood.log_sigma) == pytest.approx(0.5, abs=0.1)
 
 

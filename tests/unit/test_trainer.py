@@ -183,6 +183,44 @@ def test_rolling_back_passes_over_a_damaged_checkpoint(make: Callable[..., Train
     assert any("rolled back to checkpoint 4" in e.text for e in events_of(trainer, "warning"))
 
 
+def test_a_run_killed_before_a_roll_back_ends_like_one_that_was_not(
+    make: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    """What a roll-back comes back to does not depend on when the clock had checkpoints written."""
+
+    class Killed(Exception):
+        pass
+
+    def spoilt(trainer: Trainer, killed_at: int | None = None) -> Trainer:
+        original = trainer.game.loss  # type: ignore[operator]
+
+        def loss(batch: Any, draw: Any) -> Any:
+            value, terms = original(batch, draw)
+            if draw.batches == killed_at:
+                raise Killed
+            bad = draw.batches in range(14, 18) and not trainer.progress.rollbacks
+            return value * torch.nan if bad else value, terms
+
+        trainer.game.loss = loss  # type: ignore[assignment]
+        return trainer
+
+    whole = spoilt(make(folder=tmp_path / "whole", checkpoint_seconds=1e9))
+    whole.run()
+    for killed_at in (13, 16):
+        folder = tmp_path / f"killed-{killed_at}"
+        with pytest.raises(Killed):
+            spoilt(make(folder=folder), killed_at).run()
+        resumed = spoilt(make(folder=folder))
+        assert resumed.progress.round > 10  # a checkpoint of the clock, newer than the milestone
+        resumed.run()
+        for trainer in (whole, resumed):
+            assert trainer.progress.rollbacks == 1
+            assert any("rolled back to checkpoint 10" in e.text for e in events_of(trainer, "warning"))
+        for name, tensor in whole.game.state_dict().items():
+            assert torch.equal(tensor, resumed.game.state_dict()[name]), name
+        assert replace(whole.progress, seconds=0, cpu_seconds=0) == replace(resumed.progress, seconds=0, cpu_seconds=0)
+
+
 # -- disks -------------------------------------------------------------------------------------------------------------
 
 
@@ -244,7 +282,7 @@ def test_the_newest_checkpoint_is_passed_over_where_it_is_damaged(make: Callable
     resumed.run()
     for name, tensor in whole.game.state_dict().items():
         assert torch.equal(tensor, resumed.game.state_dict()[name]), name
-    assert resumed.folder.steps() == [ROUNDS, ROUNDS - 1]
+    assert resumed.folder.steps() == [ROUNDS, ROUNDS - 1, 15]  # and the milestone
 
 
 @pytest.mark.parametrize("name", ["autoencoder.99.exp_avg", "autoencoder.first.exp_avg", "exp_avg"])
@@ -326,7 +364,7 @@ def test_a_second_signal_ends_at_once(make: Callable[..., Trainer]) -> None:
     with pytest.raises(SystemExit) as ended:
         trainer.run()
     assert ended.value.code == 130
-    assert trainer.folder.steps() == [0]
+    assert trainer.folder.steps() == [5, 0]  # the milestone and the start: nothing of round 8
 
 
 # -- budgets and arguments ---------------------------------------------------------------------------------------------

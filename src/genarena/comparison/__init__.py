@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,16 @@ from ..checkpoint import RunFolder, read_json, write_json
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
 from ..errors import RunError, UsageError
-from ..fit import choose_device
+from ..fit import choose_device, duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
+from ..machine import cores
 from ..metrics import Evaluator
 from ..report import build_report
 from ..uses import find_use
 from .assemble import assemble
 from .plan import DEFAULT_MODELS, Cell, Plan, make_plan
-from .run import STALL_SECONDS, Outcome, run_cells
+from .run import STALL_SECONDS, Outcome, expected_seconds, run_cells
 
 Progress = Callable[[Cell, float, str], None]
 
@@ -123,8 +123,17 @@ def compare(
         judge = _evaluator(folder, dataset, samples, evaluator, features, say)
         each = f" with {threads} threads each" if threads else ""
         say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
+        trained = [c.name for c in plan.contenders if c.name not in plan.baselines()]
+        forecast: list[float] = []
+
+        def progress(cell: Cell, share: float, status: str) -> None:
+            if not forecast and (seconds := expected_seconds(folder, plan, trained, jobs)):
+                forecast.append(seconds)
+                say(f"training takes about {duration(seconds)}; measuring comes on top")
+            on_progress(cell, share, status)
+
         outcomes = run_cells(
-            folder, plan, jobs=jobs, threads=threads, on_progress=on_progress, stall_seconds=stall_seconds
+            folder, plan, jobs=jobs, threads=threads, on_progress=progress, stall_seconds=stall_seconds
         )
         say("deciding")
         record = assemble(folder, plan, dataset, judge, outcomes, command=command, source=source or dataset.name)
@@ -140,9 +149,8 @@ def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) 
         raise UsageError(f"threads={threads}: give at least 1.")
     if choose_device(device).type != "cpu":
         return jobs or 1, threads
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = jobs or min(4, max(1, cores // (threads or 1)), cells)
-    return jobs, threads or (max(1, cores // jobs) if jobs > 1 else None)
+    jobs = jobs or min(4, max(1, cores() // (threads or 1)), cells)
+    return jobs, threads or (max(1, cores() // jobs) if jobs > 1 else None)
 
 
 def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:

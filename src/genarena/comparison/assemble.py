@@ -323,12 +323,23 @@ def _curves(finished: Sequence[Finished]) -> list[dict[str, Any]]:
     curves = []
     for run in finished:
         looks = [e for e in read_events(run.folder / "events.jsonl") if e.get("kind") == "monitor"]
-        for metric in sorted({name for look in looks for name in look.get("numbers", {})}):
+        for metric in sorted({name for look in looks for name in look.get("numbers", {}) if name in METRICS}):
             points = [
                 {"images": e["images"], "cpu_seconds": e["cpu_seconds"], "value": e["numbers"].get(metric)}
                 for e in looks
             ]
-            curves.append({"contender": run.cell.contender, "seed": run.cell.seed, "metric": metric, "points": points})
+            known = METRICS[metric]
+            curves.append(
+                {
+                    "contender": run.cell.contender,
+                    "seed": run.cell.seed,
+                    "metric": metric,
+                    "title": known.title,
+                    "about": known.about,
+                    "better": known.better,
+                    "points": points,
+                }
+            )
     return curves
 
 

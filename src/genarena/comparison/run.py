@@ -189,6 +189,18 @@ def _outcome(worker: Worker) -> Outcome:
     return Outcome(worker.cell, "failed", reason)
 
 
+def expected_seconds(folder: Path, plan: Plan, trained: Sequence[str], jobs: int) -> float | None:
+    """Time that the runs of contenders take, by the speed each measured at its first start; None before."""
+    total = 0.0
+    for name in trained:
+        try:
+            first = read_json(folder / "runs" / Cell(name, plan.seeds[0], "all").id / "config.json")
+            total += float(first["expected_seconds"]) * sum(cell.contender == name for cell in plan.cells)
+        except (GenarenaError, KeyError, TypeError, ValueError):
+            return None
+    return total / jobs
+
+
 def _share(run: Path, plan: Plan) -> float:
     """Share of a run's budget that is done, from the end of its events."""
     last = last_event(run / "events.jsonl")

@@ -2,7 +2,8 @@
 
 Every fidelity and diversity metric fails some simple check somewhere (Räisä, van Breugel & van der Schaar 2025), so
 none is trusted unseen: real examples are blurred, made noisy, robbed of a part of the distribution or replaced by
-training examples step by step, and a metric that does not follow is marked unusable in that feature space.
+training examples step by step, and a metric that does not follow is marked unusable in that feature space; so is one
+that a single outlier among the real examples and one among the samples can move.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _SIZE = 1000
 _SLACK = 0.1  # of the whole climb: by so much one step may go the wrong way
 _BLURS = (0.5, 1.0, 2.0)
 _NOISES = (0.1, 0.2, 0.4)
+_OUTLIER = 4.0  # strength of the noise that makes one
+_MOVED = 0.05  # share of a metric's whole climb that one outlier on each side may move it
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,10 @@ def self_test(
     ladders = _ladders(probe, unseen, train, labels, size, seed)
     real = probe(reference)
     climbs = {name: [evaluate(probe, real, probe(rung), seed) for rung in rungs] for name, rungs in ladders.items()}
-    return {name: _verdict(name, climbs) for name in probe.names}
+    rng = np.random.default_rng(seed)
+    odd = [_with_outlier(probe, values, rng) for values in (reference, train[:size])]
+    disturbed = evaluate(probe, probe(odd[0]), probe(odd[1]), seed)
+    return {name: _verdict(name, climbs, disturbed[name]) for name in probe.names}
 
 
 def _ladders(
@@ -101,7 +107,14 @@ def _ladders(
     return ladders
 
 
-def _verdict(name: str, climbs: Mapping[str, Sequence[Mapping[str, float | str]]]) -> dict[str, Any]:
+def _with_outlier(probe: Probe, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The examples with one of them drowned in noise."""
+    return np.concatenate([values[:-1], noise(probe.spec, values[-1:], _OUTLIER, rng)])
+
+
+def _verdict(
+    name: str, climbs: Mapping[str, Sequence[Mapping[str, float | str]]], disturbed: float | str
+) -> dict[str, Any]:
     for rule in _RULES:
         if rule.metric != name.split("/")[0] or rule.ladder not in climbs:
             continue
@@ -115,4 +128,9 @@ def _verdict(name: str, climbs: Mapping[str, Sequence[Mapping[str, float | str]]
             word = "rise" if rule.sign > 0 else "fall"
             ladder = " → ".join(f"{number:.3g}" for number in numbers)
             return {"usable": False, "why": f"does not {word} as it should with {rule.ladder} ({ladder})"}
+        # The copying ladder starts from unseen examples, and says nothing of what training examples score.
+        if rule.ladder != "copies" and not isinstance(disturbed, str):
+            moved = abs(disturbed - numbers[0])
+            if moved > max(_MOVED * steps.sum(), rule.least):
+                return {"usable": False, "why": f"one outlier moves it from {numbers[0]:.3g} to {disturbed:.3g}"}
     return {"usable": True, "why": None}

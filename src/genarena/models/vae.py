@@ -28,6 +28,7 @@ from ..objectives.variational import (
     importance_bound,
     kl_to_standard_normal,
     normal_log_density,
+    posterior_of,
     reparameterise,
     standard_normal_log_density,
 )
@@ -92,9 +93,7 @@ class VAE(AdamGame, OnePlayerGame):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``(N, L)``."""
-        mean, log_variance = self.encoder(x).chunk(2, 1)
-        # The soft clamp keeps the variance within e^+-15: out of range of any trained posterior, safe from overflow.
-        return mean, 15 * torch.tanh(log_variance / 15)
+        return posterior_of(self.encoder(x))
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """log p(x, z_k) - log q(z_k | x), nats, ``(K, N)``, for posterior noise ``(K, N, L)``."""
@@ -119,10 +118,13 @@ class VAE(AdamGame, OnePlayerGame):
         mean, log_variance = self.posterior(x)
         z = reparameterise(mean, log_variance, self.noise(len(x), self.latent_dim, like=x))
         kl = kl_to_standard_normal(mean, log_variance)
-        distortion = -self.likelihood.log_prob(self.decoder(z), x).mean()
-        warm = min(1.0, draw.images / config.warmup_images) if config.warmup_images else 1.0
-        loss = distortion + config.beta * warm * free_bits(kl, config.free_bits)
-        return loss, {"kl": kl.sum(1).mean(), "distortion": distortion}
+        rate, distortion = kl.sum(1), -self.likelihood.log_prob(self.decoder(z), x)
+        beta = config.beta * (min(1.0, draw.images / config.warmup_images) if config.warmup_images else 1.0)
+        if config.free_bits:
+            loss = distortion.mean() + beta * free_bits(kl, config.free_bits)
+        else:
+            loss = (distortion + beta * rate).mean()
+        return loss, {"kl": rate.detach().mean(), "distortion": distortion.detach().mean()}
 
     def capabilities(self) -> dict[Capability, str | None]:
         return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))

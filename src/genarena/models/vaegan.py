@@ -28,7 +28,7 @@ from .. import distributed
 from ..data import Schema
 from ..errors import UsageError
 from ..game import Capability, Draw, Play, Stats, Turn
-from ..objectives.variational import kl_to_standard_normal, reparameterise
+from ..objectives.variational import kl_to_standard_normal, posterior_of, reparameterise
 from .gan import IMPLICIT, AdversarialConfig, AdversarialGame
 
 
@@ -78,8 +78,7 @@ class VAEGAN(AdversarialGame):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``(N, L)``."""
-        mean, log_variance = self.encoder(x).chunk(2, 1)
-        return mean, 15 * torch.tanh(log_variance / 15)
+        return posterior_of(self.encoder(x))
 
     def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The discriminator's logit ``(N,)`` and its features D_l(x)."""

@@ -1,6 +1,7 @@
 """Strided convolutional nets for images of any size from 8 pixels (Radford et al. 2016).
 
-Shapes: N batch, C channels, H height, W width, L latent dimensions.
+Shapes: N batch, C channels, H height, W width, L latent dimensions. Maps lie in memory with their channels last, and meet
+flat vectors in that order: the other one would have them copied in every pass.
 
 The decoder is also the generator and the encoder is also the discriminator, so that a comparison of learning principles
 holds the networks fixed. Both halve or double the resolution with 4x4 kernels (no checkerboard: the stride divides the
@@ -52,7 +53,7 @@ class ConvDecoder(nn.Module):
         self.sizes = pyramid(shape[1], shape[2])[::-1]
         stages = len(self.sizes) - 1
         top = _channels(stages, width)
-        self.top = (top, *self.sizes[0])
+        self.top = (*self.sizes[0], top)
         biased = norm == "none"
         self.stem = nn.Linear(latent_dim, top * self.sizes[0][0] * self.sizes[0][1], bias=biased)
         self.stem_norm = layer_norm_of(norm, top)
@@ -67,7 +68,8 @@ class ConvDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """``(N, L)`` to ``(N, C, H, W)``."""
-        x = self.activation(self.stem_norm(self.stem(z).unflatten(1, self.top)))
+        x = self.stem(z).unflatten(1, self.top).permute(0, 3, 1, 2)
+        x = self.activation(self.stem_norm(x))
         for layer, norm, (h, w) in zip(self.layers, self.norms, self.sizes[1:-1], strict=True):
             x = self.activation(norm(layer(x)[..., :h, :w]))
         h, w = self.sizes[-1]
@@ -119,7 +121,7 @@ class ConvEncoder(nn.Module):
 
     def classify(self, top: Tensor) -> Tensor:
         """The output from the last hidden map."""
-        return self.head(top.flatten(1))
+        return self.head(top.permute(0, 2, 3, 1).flatten(1))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, outputs)``."""

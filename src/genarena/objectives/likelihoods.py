@@ -67,8 +67,10 @@ class Gaussian(Likelihood):
     """N(mean, sigma^2) with one sigma shared by all values.
 
     sigma is learned by gradient, or fixed where `sigma` is given: fixed at 1 it is the "MSE / 2 + KL" of many tutorials and
-    the main cause of the blur the survey blames on VAEs (Rybkin et al. 2021). It has a floor of half a grey level, below
-    which a density on discrete data would grow without limit.
+    the main cause of the blur the survey blames on VAEs (Rybkin et al. 2021). A learned one starts at 1 and falls no faster
+    than Adam moves any weight: while it is large the KL term rules, and codes come to lie as the prior has them before
+    details are learned. A sigma that ran ahead made samples much worse (docs/results.md). It has a floor of half a grey
+    level, below which a density on discrete data would grow without limit.
     """
 
     def __init__(self, spec: Spec, sigma: float | None = None):
@@ -77,17 +79,14 @@ class Gaussian(Likelihood):
         self.floor = math.log(step / 2) if step else math.log(1e-3)
         self.fixed = None if sigma is None else math.log(sigma)
         if sigma is None:
-            self.tenth_log_sigma = nn.Parameter(torch.tensor(-0.1))
+            self.raw_log_sigma = nn.Parameter(torch.zeros(()))
 
     @property
     def log_sigma(self) -> Tensor:
-        """log sigma in normalised units; a learned one is softly kept above its floor (Rybkin et al. 2021, appendix).
-
-        The parameter is a tenth of it, so that Adam moves this one number ten times faster than a weight.
-        """
+        """log sigma in normalised units; a learned one is softly kept above its floor (Rybkin et al. 2021, appendix)."""
         if self.fixed is not None:
             return torch.tensor(self.fixed)
-        return self.floor + F.softplus(10 * self.tenth_log_sigma - self.floor)
+        return self.floor + F.softplus(self.raw_log_sigma - self.floor)
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         log_sigma = self.log_sigma

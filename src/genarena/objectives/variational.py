@@ -34,6 +34,15 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance)
 
 
+def posterior_of(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of q(z|x), each ``(N, L)``, from an encoder's ``(N, 2 L)``.
+
+    The soft clamp keeps the variance within e^+-15: out of range of any trained posterior, safe from overflow.
+    """
+    mean, log_variance = raw.chunk(2, 1)
+    return mean, 15 * torch.tanh(log_variance / 15)
+
+
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """z = mu + sigma * epsilon (Kingma & Welling 2014, section 2.4): a differentiable path from z to mu and sigma."""
     return mean + (0.5 * log_variance).exp() * noise
@@ -57,7 +66,7 @@ def free_bits(kl: Tensor, floor: float) -> Tensor:
     kl : Tensor
         ``(N, L)``, nats.
     floor : float
-        Nats a latent dimension may use for nothing; 0 gives the plain mean KL.
+        Nats a latent dimension may use for nothing; 0 gives the mean KL.
 
     Returns
     -------
@@ -65,7 +74,7 @@ def free_bits(kl: Tensor, floor: float) -> Tensor:
         Scalar: nats per example.
     """
     # The floor is a kink, so the mean under it has to be that of the global batch.
-    return distributed.mean(kl.mean(0)).clamp(min=floor).sum() if floor > 0 else kl.sum(1).mean()
+    return distributed.mean(kl.mean(0)).clamp(min=floor).sum()
 
 
 def importance_bound(log_weights: Tensor) -> Tensor:

@@ -234,7 +234,6 @@ class CurvePlots:
 
 
 def _curves(comparison: Comparison, order: dict[str, int]) -> list[CurvePlots]:
-    metrics = {metric.name: metric for metric in comparison.metrics}
     found = []
     for name in _ordered(curve.metric for curve in comparison.curves):
         curves = [curve for curve in comparison.curves if curve.metric == name]
@@ -242,12 +241,10 @@ def _curves(comparison: Comparison, order: dict[str, int]) -> list[CurvePlots]:
             ("training images", plots.learning_curves(curves, order, "images")),
             ("CPU seconds", plots.learning_curves(curves, order, "cpu_seconds")),
         ]
-        metric = metrics.get(name)
-        title, about, better = (metric.title, metric.about, metric.better) if metric else (name, "", None)
+        first = curves[0]
         contenders = {curve.contender for curve in curves}
-        found.append(
-            CurvePlots(title, about, BETTER[better], contenders, [(axis, plot) for axis, plot in drawn if plot])
-        )
+        shown = [(axis, plot) for axis, plot in drawn if plot]
+        found.append(CurvePlots(first.title or name, first.about, BETTER[first.better], contenders, shown))
     return [curve for curve in found if curve.plots]
 
 

@@ -164,6 +164,9 @@ class Curve(Record):
     contender: str
     seed: int
     metric: str
+    title: str = ""
+    about: str = ""
+    better: Better = None
     points: list[Point]
 
 
