@@ -223,7 +223,7 @@ class AdamConfig(ModelConfig):
     """
 
     batch_size: int = Field(default=64, ge=1, le=65536)
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    learning_rate: float = Field(default=2e-3, gt=0, le=10)
     betas: Betas = (0.9, 0.999)
     average_images: int = Field(default=10_000, ge=0)
 

