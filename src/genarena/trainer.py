@@ -344,13 +344,13 @@ class Trainer:
     def _roll_back(self, place: str) -> None:
         """Go back to the last milestone with half the learning rate."""
         rollbacks, rate = self.progress.rollbacks + 1, self.progress.rate / 2
+        distributed.barrier()  # until the main process has committed what all will read
         steps = [step for step in self.folder.steps() if step <= self.progress.milestone]
         if rollbacks > MOST_ROLLBACKS or not steps:
             raise TrainingError(
                 f"training diverged: {place}, after {rollbacks - 1} roll-backs. "
                 f"Last good checkpoint: {steps[0] if steps else 'none'}. Try a lower learning_rate."
             )
-        distributed.barrier()
         step = self._restore_newest(steps)
         self.progress = replace(self.progress, rollbacks=rollbacks, rate=rate, skips=0)
         self.referee.set_rate(rate)

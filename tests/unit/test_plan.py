@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from genarena.comparison.plan import Cell, Plan, make_plan
+from genarena.comparison.run import expected_seconds
 from genarena.errors import RunError, UsageError
 
 
@@ -44,3 +45,15 @@ def test_names_that_leave_the_folder_are_refused(images: Any) -> None:
     record["contenders"][0]["name"] = str(Path("..") / ".." / "x")
     with pytest.raises(RunError, match="contenders that genarena does not write"):
         Plan.from_json(record)
+
+
+def test_the_time_of_a_comparison_is_forecast_once_every_contender_has_measured_its_speed(
+    images: Any, tmp_path: Path
+) -> None:
+    plan = make_plan(images, models=["vae", "gan"], seeds=2)  # two views of each seed
+    for name, seconds in (("vae", 10.0), ("gan", 30.0)):
+        assert expected_seconds(tmp_path, plan, ["vae", "gan"], 2) is None
+        run = tmp_path / "runs" / f"{name}-0"
+        run.mkdir(parents=True)
+        (run / "config.json").write_text(f'{{"expected_seconds": {seconds}}}')
+    assert expected_seconds(tmp_path, plan, ["vae", "gan"], 2) == 4 * (10 + 30) / 2
