@@ -93,7 +93,7 @@ class VAE(AdamGame, OnePlayerGame):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z|x), each ``(N, L)``."""
-        return posterior_of(self.encoder(x))
+        return posterior_of(self.encoder(self.likelihood.encoder_input(x)))
 
     def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
         """log p(x, z_k) - log q(z_k | x), nats, ``(K, N)``, for posterior noise ``(K, N, L)``."""

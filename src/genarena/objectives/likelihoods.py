@@ -54,6 +54,10 @@ class Likelihood(nn.Module):
         """What the model is shown of x (a Bernoulli model sees binarised pixels)."""
         return x
 
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """What an encoder is shown of normalised values."""
+        return x
+
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """log p(x | z), nats per example, shape ``(N,)``."""
         raise TypeError(f"{type(self).__name__} defines no log_prob")
@@ -111,6 +115,10 @@ class Bernoulli(Likelihood):
         # Drawn for the global batch, so that several processes binarise as one would.
         uniform = distributed.shard(torch.rand(len(x) * distributed.world(), *x.shape[1:], device=x.device))
         return torch.where(uniform < (x + 1) / 2, 1.0, -1.0)
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """Probabilities or binary pixels: a background of 0 and not of -1, which would drown the rest in its mean."""
+        return (x + 1) / 2
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         return -F.binary_cross_entropy_with_logits(raw, (x + 1) / 2, reduction="none").flatten(1).sum(1)
