@@ -25,7 +25,7 @@ def keep_freed_memory() -> None:
     """Let the heap keep what is freed, for the next step to use again.
 
     A training step frees and asks again for the same large blocks. glibc returns them to the system each time, which then
-    has to clear every page anew: up to a third of a step's time. Other C libraries are left as they are.
+    has to clear every page anew: a tenth of a DCGAN's step. Other C libraries are left as they are.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")

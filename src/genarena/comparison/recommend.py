@@ -110,7 +110,7 @@ def decide(
     lead = leads[runner_up]
     against = _contradiction(use, [(key, blocks[key]) for key in trusted[1:]], leader, ranked[1:], sign)
     if against:
-        return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {against[1]}.")
+        return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {_spoken(against[1])}.")
     if -sesoi < lead.low and lead.high < sesoi:
         reason = f"{leader} and {runner_up} differ by less than {use.sesoi_text}."
         return replace(found, verdict="too close to call", reason=reason)
@@ -123,6 +123,12 @@ def decide(
         return replace(found, verdict="too close to call", reason=reason)
     reason = f"{leader} beats {runner_up}, the next best, on all {seeds} seeds taken together."
     return replace(found, verdict="winner", winner=leader, reason=reason)
+
+
+def _spoken(key: str) -> str:
+    """A metric's key for people: its title, and the feature space where it has one."""
+    name, _, space = key.partition("/")
+    return METRICS[name].title + (f" ({space})" if space else "")
 
 
 def block_of(key: str, by_name: Scores, baselines: Sequence[str], relative: bool) -> Block:

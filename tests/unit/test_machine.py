@@ -1,0 +1,16 @@
+"""What the machine offers, and what a process takes of it."""
+
+from __future__ import annotations
+
+import torch
+
+from genarena.machine import MemoryMeter, cores
+
+
+def test_the_meter_sees_what_was_allocated_since_it_was_made() -> None:
+    assert cores() >= 1
+    held = torch.ones(8 * 2**20)  # 32 MB before
+    meter = MemoryMeter(torch.device("cpu"))
+    more = torch.ones(16 * 2**20)  # 64 MB after
+    assert 50 < meter.peak() < 200
+    assert held.sum() + more.sum() == 24 * 2**20
