@@ -24,8 +24,8 @@ from genarena.fit import fit, plan
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "mnist-likelihood.yaml"
 MODES = {
-    "ring8": ("400k images", {"batch_size": 128}),
-    "grid25": ("800k images", {"batch_size": 128}),
+    "ring8": ("400k images", {"batch_size": 128, "learning_rate": 1e-3}),
+    "grid25": ("800k images", {"batch_size": 128, "learning_rate": 1e-3}),
 }
 
 
