@@ -352,6 +352,12 @@ def test_learned_sigma_has_a_floor_of_half_a_grey_level() -> None:
     assert float(likelihood.log_sigma) == pytest.approx(0.5, abs=0.1)
 
 
+def test_the_encoder_of_binary_pixels_sees_0_and_1() -> None:
+    spec, x = ImageSpec(1, 8, 8, 17), torch.tensor([-1.0, 0.0, 1.0])
+    assert make_likelihood("bernoulli", spec).encoder_input(x).tolist() == [0, 0.5, 1]
+    assert make_likelihood("gaussian", spec).encoder_input(x) is x
+
+
 def test_likelihoods_of_grey_levels_refuse_rows() -> None:
     spec = VectorSpec(2, (0.0, 0.0), (1.0, 1.0))
     for name in ("bernoulli", "logistic", "categorical"):
