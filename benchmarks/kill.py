@@ -26,9 +26,10 @@ import numpy as np
 import torch
 
 from genarena import checkpoint, trainer
-from genarena.checkpoint import Checkpoint, RunFolder, read_json, read_tensors
+from genarena.checkpoint import Checkpoint, RunFolder, read_tensors
 from genarena.data import open_dataset
 from genarena.errors import RunError
+from genarena.files import read_json
 from genarena.fit import fit, plan
 
 FAMILIES = ("autoencoder", "vae", "dcgan", "vaegan")

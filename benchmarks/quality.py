@@ -16,16 +16,16 @@ import numpy as np
 import torch
 import yaml
 
-from genarena.checkpoint import read_json
 from genarena.data import open_dataset
 from genarena.data.adapt import stored_like
 from genarena.data.builtin import count_modes, mixture
+from genarena.files import read_json
 from genarena.fit import fit, plan
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "mnist-likelihood.yaml"
 MODES = {
-    "ring8": ("400k images", {"batch_size": 128, "learning_rate": 1e-3}),
-    "grid25": ("800k images", {"batch_size": 128, "learning_rate": 1e-3}),
+    "ring8": ("400k images", {"batch_size": 128}),
+    "grid25": ("800k images", {"batch_size": 128}),
 }
 
 

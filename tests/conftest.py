@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from genarena.checkpoint import RunFolder, read_json, read_tensors
+from genarena.checkpoint import RunFolder, read_tensors
 from genarena.data import Dataset, open_dataset
+from genarena.files import read_json
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # else a warning fails only the first test that meets it

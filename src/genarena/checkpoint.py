@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import RunError, StorageError
+from .files import read_json, sha256_of, sync_folder, write_atomic, write_json
 
 FORMAT = 1
 KEEP = 2
 _MANIFEST = "MANIFEST.json"
 _FILES = frozenset({"model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"})
-_LARGEST_JSON = 64 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -39,50 +39,6 @@ class Checkpoint:
     model: Mapping[str, Tensor]
     ema: Mapping[str, Tensor]
     optimizer: Mapping[str, Tensor]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: readers see the old or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with partial.open("xb") as file:  # never through a link that somebody left there
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    sync_folder(path.parent)
-
-
-def write_json(path: Path, record: Any) -> None:
-    """Write JSON atomically; NaN is refused, since no number in a record may be one."""
-    write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON of bounded size.
-
-    Raises
-    ------
-    RunError
-        Where it is missing, too large or not JSON.
-    """
-    try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise RunError(f"'{path}' is larger than {_LARGEST_JSON >> 20} MB: not a file genarena wrote.")
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise RunError(f"'{path}' does not exist.") from None
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"'{path}' is not readable JSON ({error}).") from None
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -121,11 +77,6 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> di
     if expected is not None and any(tensors[n].dtype != t.dtype for n, t in expected.items()):
         raise RunError(f"'{path}' holds tensors of another type than its configuration says.")
     return tensors
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _entry(path: Path) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from .checkpoint import RunFolder, read_json, sha256_of
+from .checkpoint import RunFolder
 from .errors import GenarenaError, RunError, UsageError
 from .events import read_events
+from .files import read_json, sha256_of
 
 
 def examine(folder: Path) -> list[tuple[bool, str]]:

@@ -17,10 +17,11 @@ import pytest
 from arena_fixture import SMALL, Done, compare_command, run_command_here
 
 from genarena import load
-from genarena.checkpoint import RunFolder, read_json, sha256_of
+from genarena.checkpoint import RunFolder
 from genarena.comparison import evaluator_of, load_winner, winner_folder
 from genarena.comparison.measure import read_scores
 from genarena.errors import RunError, UsageError
+from genarena.files import read_json, sha256_of
 from genarena.report.schema import read_comparison
 from genarena.uses import USES
 

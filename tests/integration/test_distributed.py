@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from genarena.checkpoint import read_json, read_tensors
+from genarena.checkpoint import read_tensors
 from genarena.data import Dataset
+from genarena.files import read_json
 from genarena.fit import fit, plan
 
 # Ten rounds: Adam divides by the gradient's own size, so that round-off in a gradient near zero moves a weight by as

@@ -17,8 +17,9 @@ import pytest
 import torch
 
 from genarena import checkpoint as module
-from genarena.checkpoint import Checkpoint, RunFolder, read_json, read_tensors, write_atomic, write_json, write_tensors
+from genarena.checkpoint import Checkpoint, RunFolder, read_tensors, write_tensors
 from genarena.errors import RunError, StorageError
+from genarena.files import read_json, write_atomic, write_json
 
 MODEL = {"layer.weight": torch.arange(12.0).view(3, 4), "count": torch.tensor(3)}
 

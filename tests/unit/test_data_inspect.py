@@ -13,6 +13,8 @@ def test_digits():
     report = inspect_dataset(open_dataset("digits"))
     assert json.loads(json.dumps(report, allow_nan=False))["fields"]["label"]["classes"] == list("0123456789")
     assert sum(report["splits"].values()) == 1797
+    (mean,) = report["fields"]["image"].pop("mean")
+    assert abs(mean - 0.305) < 0.01
     assert report["fields"]["image"] == {
         "spec": "image", "role": "target", "channels": 1, "height": 8, "width": 8, "levels": 17,
     }  # fmt: skip

@@ -20,7 +20,7 @@ def _dataset(count):
         "rows",
         {
             "image": Field(ImageSpec(1, 8, 8), "target", values),
-            "label": Field(LabelSpec(tuple(map(str, rows))), "label", rows),
+            "label": Field(LabelSpec.of(tuple(map(str, rows)), rows), "label", rows),
         },
         {"train": rows[:-2], "val": rows[-2:-1], "test": rows[-1:]},
     )
@@ -86,6 +86,30 @@ def test_normalise_sees_codes_and_spec():
     assert loader.batch(0).x.dtype == torch.float32 and len(loader) == len(data.splits["train"])
     [(codes, spec)] = seen
     assert codes.dtype == torch.uint8 and codes.shape == (4, 1, 8, 8) and spec.levels == 17
+
+
+def test_half_of_the_images_are_mirrored_and_which_is_a_function_of_the_batch():
+    def make(**options):
+        ramp = torch.arange(8.0)  # from left to right, so that a mirrored image shows
+        return Loader(_dataset(12), batch_size=12, seed=3, normalise=lambda codes, spec: codes + ramp, **options)
+
+    plain, mirrored = make(), make(mirror=True)
+    turned = []
+    for index in range(40):
+        batch, straight = mirrored.batch(index), plain.batch(index)
+        assert _rows(batch) == _rows(straight)
+        assert torch.equal(batch.x, mirrored.batch(index).x)
+        for image, original in zip(batch.x, straight.x, strict=True):
+            turned.append(not torch.equal(image, original))
+            assert torch.equal(image, original.flip(2) if turned[-1] else original)
+    assert 0.4 < np.mean(turned) < 0.6
+    parts = [make(mirror=True, rank=rank, world=2).batch(5).x for rank in range(2)]
+    assert torch.equal(torch.cat(parts), mirrored.batch(5).x)
+
+
+def test_rows_of_numbers_have_no_mirror_image(vectors):
+    with pytest.raises(UsageError, match="mirror=true turns images around"):
+        Loader(vectors, batch_size=4, seed=0, normalise=lambda c, s: c, mirror=True)
 
 
 def test_read_only_arrays_are_taken():

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from genarena import trainer
-from genarena.checkpoint import RunFolder, read_json, write_json
+from genarena.checkpoint import RunFolder
 from genarena.data import Dataset
 from genarena.errors import RunError, UsageError
+from genarena.files import read_json, write_json
 from genarena.fit import fit, plan
 from genarena.housekeeping import examine, prune_checkpoints
 

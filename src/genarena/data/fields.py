@@ -33,12 +33,15 @@ class ImageSpec:
     levels : int
         The true number of grey levels: codes run from 0 to ``levels - 1`` (17 for the 8x8 digits, 2 for binary
         images). Likelihoods in bits per dimension depend on it.
+    mean : tuple of float
+        Mean grey value of each channel over the train split, from 0 to 1; empty where unknown.
     """
 
     channels: int
     height: int
     width: int
     levels: int = 256
+    mean: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -71,9 +74,22 @@ class VectorSpec:
 
 @dataclass(frozen=True)
 class LabelSpec:
-    """One class out of several; values are indices into ``classes``."""
+    """One class out of several; values are indices into ``classes``.
+
+    Attributes
+    ----------
+    classes : tuple of str
+    frequencies : tuple of float
+        Share of each class in the train split: the distribution that labels of new examples are drawn from.
+    """
 
     classes: tuple[str, ...]
+    frequencies: tuple[float, ...]
+
+    @classmethod
+    def of(cls, classes: tuple[str, ...], labels: np.ndarray) -> LabelSpec:
+        """The spec of labels whose train split holds these indices ``(N,)``."""
+        return cls(classes, tuple((np.bincount(labels, minlength=len(classes)) / len(labels)).tolist()))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -93,8 +109,17 @@ def _check(spec: Spec) -> None:
         size = getattr(spec, name, 2)
         if type(size) is not int or not (2 if name == "levels" else 1) <= size <= largest:
             raise ValueError(f"{name}={size!r:.40}")
+    if isinstance(spec, ImageSpec) and not all(0 <= value <= 1 for value in spec.mean):
+        raise ValueError("the mean grey value is not between 0 and 1")
+    if isinstance(spec, ImageSpec) and len(spec.mean) not in (0, spec.channels):
+        raise ValueError("mean does not have one number a channel")
     if isinstance(spec, VectorSpec) and not len(spec.mean) == len(spec.scale) == spec.dim:
         raise ValueError("mean and scale do not have one number a column")
+    if isinstance(spec, LabelSpec):
+        if len(spec.frequencies) != len(spec.classes):
+            raise ValueError("frequencies do not have one number a class")
+        if not all(0 <= share <= 1 for share in spec.frequencies) or abs(sum(spec.frequencies) - 1) > 1e-6:
+            raise ValueError("frequencies do not sum to one")
 
 
 @dataclass(frozen=True)
@@ -219,11 +244,13 @@ class Dataset:
 
     def without_class(self, index: int) -> Dataset:
         """The same data with one class hidden from ``train`` and ``val``; ``test`` keeps it."""
-        labels = self.fields[self.schema.label_name].values if self.schema.label_name else None
-        if labels is None:
+        name, spec = self.schema.label_name, self.schema.label
+        if name is None or spec is None:
             raise DataError(f"'{self.name}' has no labels, so no class can be left out.")
-        kept = {name: rows[labels[rows] != index] if name != "test" else rows for name, rows in self.splits.items()}
-        return replace(self, splits=kept)
+        label = self.fields[name]
+        kept = {k: rows[label.values[rows] != index] if k != "test" else rows for k, rows in self.splits.items()}
+        seen = LabelSpec.of(spec.classes, label.values[kept["train"]])
+        return replace(self, splits=kept, fields={**self.fields, name: replace(label, spec=seen)})
 
 
 class Batch:

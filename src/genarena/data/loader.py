@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .fields import Batch, Dataset, LabelSpec, Spec
+from .fields import Batch, Dataset, ImageSpec, LabelSpec, Spec
 
 
 class Loader:
@@ -31,13 +31,15 @@ class Loader:
         Where the batches go; stored codes are sent there and normalised there.
     normalise : callable
         ``(stored values, spec) -> tensor`` for every field but labels, which stay int64.
+    mirror : bool
+        Show half of the target's images, drawn anew each time, mirrored left to right.
     rank, world : int
         This process and the number of processes: each gets its contiguous slice of the global batch.
 
     Raises
     ------
     UsageError
-        If a batch is larger than the split, or not divisible among the processes.
+        If a batch is larger than the split, or not divisible among the processes; or rows of numbers are to be mirrored.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Loader:
         seed: int,
         device: str | torch.device = "cpu",
         normalise: Callable[[Tensor, Spec], Tensor],
+        mirror: bool = False,
         rank: int = 0,
         world: int = 1,
     ):
@@ -61,6 +64,9 @@ class Loader:
         if batch_size % world:
             raise UsageError(f"batch size {batch_size} cannot be shared equally by {world} processes.")
         self.schema = dataset.schema
+        if mirror and not isinstance(self.schema.target, ImageSpec):
+            raise UsageError("mirror=true turns images around; these data are rows of numbers: leave it out.")
+        self.mirror = mirror
         self.batch_size, self.seed, self.device, self.normalise = batch_size, seed, torch.device(device), normalise
         self.rank, self.world = rank, world
         # Whole fields, indexed by global row, so that a memory-mapped one is never copied.
@@ -76,7 +82,17 @@ class Loader:
         share = self.batch_size // self.world
         start = index * self.batch_size + self.rank * share
         rows = self._positions(start, start + share)
-        return Batch({name: self._gather(name, rows) for name in self._stored}, self.schema)
+        tensors = {name: self._gather(name, rows) for name in self._stored}
+        if self.mirror:
+            turned = self._uniform(index)[self.rank * share : (self.rank + 1) * share] < 0.5
+            x = tensors[self.schema.target_name]
+            tensors[self.schema.target_name] = torch.where(turned.to(x.device)[:, None, None, None], x.flip(3), x)
+        return Batch(tensors, self.schema)
+
+    def _uniform(self, index: int) -> Tensor:
+        """A number in [0, 1) for each example of a global batch, of a stream beside that of the orders."""
+        key = np.array([self.seed, 2**63 + index], dtype=np.uint64)
+        return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random(self.batch_size))
 
     def _gather(self, name: str, rows: Tensor) -> Tensor:
         values = self._stored[name].index_select(0, rows).to(self.device, non_blocking=True)

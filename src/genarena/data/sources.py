@@ -22,6 +22,7 @@ from .raw import Progress, Raw
 from .splits import make_splits
 
 SMALLEST_SIDE = 8
+_AVERAGED = 10_000  # images whose grey values are averaged, for a scale
 """Pixels; smaller images are refused, since no convolutional network here fits them."""
 
 
@@ -155,7 +156,9 @@ def _assemble(raw: Raw, options: PictureOptions) -> Dataset:
     splits, made = make_splits(values, raw.splits)
     if name == "image":
         channels, height, width = values.shape[1:]
-        spec: Spec = ImageSpec(channels, height, width, levels)
+        some = splits["train"][:: max(1, len(splits["train"]) // _AVERAGED)]
+        mean = values[some].mean((0, 2, 3)) / (levels - 1)
+        spec: Spec = ImageSpec(channels, height, width, levels, tuple(mean.tolist()))
     else:
         spec = _vector_spec(values[splits["train"]])
     fields = {name: Field(spec, "target", values), **raw.conditions}
@@ -163,7 +166,7 @@ def _assemble(raw: Raw, options: PictureOptions) -> Dataset:
         labels, classes, found = encode_labels(raw.labels, len(values), raw.classes)
         notes += found
         if len(classes) > 1:
-            fields["label"] = Field(LabelSpec(classes), "label", labels)
+            fields["label"] = Field(LabelSpec.of(classes, labels[splits["train"]]), "label", labels)
         else:
             notes.append(f"all examples have the one label '{classes[0]}': treated as unlabelled")
     return Dataset(raw.name, fields, splits, (*raw.notes, *notes, *made), tuple(raw.quarantined))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import RunError
+from ..files import read_json, write_json
 from .fields import Dataset, Field, Quarantined, Schema
 
-_LARGEST_JSON = 64 * 2**20  # bytes
 _SPLITS = ("train", "val", "test")
 
 
@@ -29,9 +28,7 @@ def save_dataset(dataset: Dataset, folder: Path) -> None:
         "quarantined": [asdict(q) for q in dataset.quarantined],
         "fingerprint": dataset.fingerprint,
     }
-    partial = folder / ".dataset.json.partial"
-    partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-    partial.replace(folder / "dataset.json")
+    write_json(folder / "dataset.json", record)
 
 
 def load_dataset(folder: Path) -> Dataset:
@@ -44,9 +41,7 @@ def load_dataset(folder: Path) -> Dataset:
     """
     try:
         path = folder / "dataset.json"
-        if path.stat().st_size > _LARGEST_JSON:
-            raise RunError(f"'{path}' is too large to be a stored data set.")
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         written = record["fingerprint"]
         schema = Schema.from_json(record["schema"])
         if not all(name.isidentifier() for name in schema.specs):

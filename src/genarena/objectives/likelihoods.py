@@ -58,6 +58,10 @@ class Likelihood(nn.Module):
         """What an encoder is shown of normalised values."""
         return x
 
+    def start(self) -> Tensor | None:
+        """What a decoder should give at first, for each channel ``(C,)``; None where it does not matter."""
+        return None
+
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         """log p(x | z), nats per example, shape ``(N,)``."""
         raise TypeError(f"{type(self).__name__} defines no log_prob")
@@ -119,6 +123,11 @@ class Bernoulli(Likelihood):
     def encoder_input(self, x: Tensor) -> Tensor:
         """Probabilities or binary pixels: a background of 0 and not of -1, which would drown the rest in its mean."""
         return (x + 1) / 2
+
+    def start(self) -> Tensor | None:
+        """The logit of the mean grey value: getting there with large steps would saturate the layers below."""
+        mean = torch.tensor(self.spec.mean)  # type: ignore[union-attr]
+        return mean.clamp(1e-3, 1 - 1e-3).logit() if len(mean) else None
 
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         return -F.binary_cross_entropy_with_logits(raw, (x + 1) / 2, reduction="none").flatten(1).sum(1)

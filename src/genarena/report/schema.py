@@ -6,7 +6,6 @@ some without raising `FORMAT`; a missing or mistyped one is an error that names 
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +13,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from genarena.errors import RunError
+from genarena.files import read_json
 
 FILENAME = "comparison.json"
 FORMAT = 1
-MAX_BYTES = 64 * 2**20
 
 Better = Literal["low", "high", "one", "half"] | None
+Checkpoint = Literal["last", "best"]
 Verdict = Literal["winner", "too close to call", "undecided", "not possible"]
 
 
@@ -48,6 +48,7 @@ class Plan(Record):
     budget: str
     views: list[str] = []
     device: str
+    checkpoint: Checkpoint = "last"
     threads: int | None = None
 
 
@@ -74,6 +75,18 @@ class Contender(Record):
     notes: list[str] = []
 
 
+class Alarm(Record):
+    name: str
+    images: int
+    until: int | None = None
+    text: str
+
+
+class Best(Record):
+    fd: float
+    images: int
+
+
 class Run(Record):
     id: str
     contender: str
@@ -89,6 +102,9 @@ class Run(Record):
     peak_memory_mb: float | None = None
     rollbacks: int = 0
     warnings: list[str] = []
+    alarms: list[Alarm] = []
+    checkpoint: Checkpoint = "last"
+    best: Best | None = None
 
 
 class Score(Record):
@@ -214,16 +230,12 @@ def read_comparison(folder: Path) -> Comparison:
         There is none, it is no valid JSON, it was written in another format, or a value is missing or mistyped.
     """
     path = folder / FILENAME
+    if not path.exists():
+        raise RunError(f"No {FILENAME} in {folder}: name the folder that `genarena compare --out` wrote.")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise RunError(f"{path} is larger than {MAX_BYTES >> 20} MiB: this is no comparison of genarena's.")
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
-    except FileNotFoundError:
-        raise RunError(f"No {FILENAME} in {folder}: name the folder that `genarena compare --out` wrote.") from None
+        raw = read_json(path)
     except OSError as error:
         raise RunError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is not valid JSON ({error}): run the same `genarena compare` again.") from error
     written = raw.get("format") if isinstance(raw, dict) else None
     if written != FORMAT:
         raise RunError(
