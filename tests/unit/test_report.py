@@ -301,8 +301,8 @@ def test_large_grids_become_webp(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not valid JSON"),
-        ("[" * 100_000, "not valid JSON"),
+        ("{", "not readable JSON"),
+        ("[" * 100_000, "not readable JSON"),
         ("[]", "has format None"),
         ('{"format": 2}', "has format 2, this genarena reads format 1"),
         ('{"format": 1}', "comparison.json: genarena: Field required"),
@@ -324,7 +324,7 @@ def test_missing_mistyped_and_misencoded_comparisons_are_refused(tmp_path: Path)
     with pytest.raises(RunError, match=r"uses\.1\.verdict: Input should be 'winner'"):
         build_report(tmp_path)
     (tmp_path / "comparison.json").write_bytes(b'{"format": 1, "genarena": "\xff"}')
-    with pytest.raises(RunError, match="not valid JSON"):
+    with pytest.raises(RunError, match="not readable JSON"):
         build_report(tmp_path)
 
 
@@ -447,4 +447,4 @@ def test_report_imports_neither_torch_nor_the_rest_of_genarena() -> None:
         "print(*sorted(n for n in names if not n.startswith('genarena.report')))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["genarena", "genarena.errors"]
+    assert done.stdout.split() == ["genarena", "genarena.errors", "genarena.files"]

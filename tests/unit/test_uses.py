@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from genarena.checkpoint import read_json
 from genarena.comparison.measure import measure_run
 from genarena.data import Dataset, open_dataset
 from genarena.errors import UsageError
+from genarena.files import read_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
 from genarena.metrics import Evaluator, Score
@@ -212,7 +212,9 @@ def test_the_hidden_class_is_in_test_alone(dataset: Dataset) -> None:
     np.testing.assert_array_equal(view.splits["test"], dataset.splits["test"])
     kept = dataset.labels("train")
     assert len(view.splits["train"]) == (kept != 1).sum()  # type: ignore[union-attr]
-    assert view.schema.label == dataset.schema.label  # a class that is hidden is still a class
+    seen, spec = view.schema.label, dataset.schema.label
+    assert seen.classes == spec.classes  # type: ignore[union-attr]  # a class that is hidden is still a class
+    assert seen.frequencies[1] == 0  # type: ignore[union-attr]
 
 
 def test_seeds_hide_different_classes() -> None:

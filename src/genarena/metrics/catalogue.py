@@ -117,6 +117,15 @@ _ALL = (
         (0, 1),
     ),
     Metric(
+        "inception_score",
+        "Class score",
+        "",
+        "high",
+        "Salimans et al. 2016 (Inception Score)",
+        "High where a classifier is sure of each sample and finds all classes: at most their number. It knows no real data.",
+        (1, None),
+    ),
+    Metric(
         "c_t",
         "Copying test C_T",
         "σ",

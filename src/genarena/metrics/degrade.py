@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from ..data.fields import ImageSpec
@@ -24,6 +27,20 @@ def noise(spec: TargetSpec, values: np.ndarray, strength: float, rng: np.random.
     """White Gaussian noise of ``strength`` times the range of grey values, or times each column's scale."""
     unit = float(spec.levels - 1) if isinstance(spec, ImageSpec) else np.asarray(spec.scale, dtype=np.float64)
     return _stored(spec, values + strength * unit * rng.standard_normal(values.shape))
+
+
+def jpeg(spec: ImageSpec, values: np.ndarray, quality: int) -> np.ndarray:
+    """Through JPEG and back, at a quality from 1 to 95."""
+    pixels = np.rint(values * (255 / (spec.levels - 1))).astype(np.uint8).transpose(0, 2, 3, 1)
+    restored = np.stack([_through_jpeg(image, quality) for image in pixels])
+    return _stored(spec, restored.transpose(0, 3, 1, 2) * ((spec.levels - 1) / 255))
+
+
+def _through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
+    file = BytesIO()
+    grey = pixels.shape[2] == 1
+    Image.fromarray(pixels[..., 0] if grey else pixels).save(file, format="JPEG", quality=quality)
+    return np.asarray(Image.open(file)).reshape(pixels.shape)
 
 
 def bad_samples(

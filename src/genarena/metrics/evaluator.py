@@ -19,6 +19,7 @@ import numpy as np
 
 from ..data.fields import Dataset, ImageSpec, VectorSpec
 from ..errors import DataError, RunError, UsageError
+from ..files import read_json, write_json
 from .decoded import path_scores, reconstruction_scores
 from .degrade import bad_samples
 from .fitting import fit_spaces
@@ -31,12 +32,11 @@ from .spaces import FeatureSpace, TargetSpec
 from .spectrum import frequencies, log_spectrum, power_spectra
 
 FORMAT = 1
-PROTOCOL = 1  # of the metrics' definitions: scores of different ones are not comparable
+PROTOCOL = 2  # of the metrics' definitions: scores of different ones are not comparable
 SAMPLES = 5000
 _LEAST = 20
 _FAST = 1000
 _MAX_TRAIN = 60_000
-_MAX_JSON = 64 * 2**20
 
 
 class Evaluator:
@@ -145,11 +145,8 @@ class Evaluator:
         RunError
             Where the folder is incomplete, changed, of another version, or of other data.
         """
-        path = folder / "evaluator.json"
         try:
-            if path.stat().st_size > _MAX_JSON:
-                raise RunError(f"'{path}' is too large to be an evaluator; build a new one.")
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(folder / "evaluator.json")
             if record["format"] != FORMAT or record["protocol"]["version"] != PROTOCOL:
                 raise RunError(f"'{folder}' was written by another version of genarena; build a new evaluator.")
             protocol, target = record["protocol"], _target(dataset)
@@ -159,7 +156,7 @@ class Evaluator:
                 )
             names = [str(entry["id"]) for entry in record["spaces"]]
             if "pca" not in names or any(not name.replace("-", "").isalnum() for name in names):
-                raise RunError(f"'{path}' lists other feature spaces than genarena writes.")
+                raise RunError(f"'{folder}' lists other feature spaces than genarena writes.")
             spaces = {name: FeatureSpace.load(folder / f"{name}.safetensors", target) for name in names}
             evaluator = cls(dataset, spaces, protocol, [str(note) for note in record["notes"]])
             evaluator.floor = _scores(record["floor"])
@@ -362,9 +359,7 @@ class Evaluator:
             "ceilings": {t: {name: s.to_json() for name, s in scores.items()} for t, scores in self.ceilings.items()},
             "self_test": self.self_test,
         }
-        partial = folder / ".evaluator.partial"  # whole or not at all: a killed build is built again
-        partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        partial.replace(folder / "evaluator.json")
+        write_json(folder / "evaluator.json", record)  # last: a killed build is built again
 
 
 def _target(dataset: Dataset) -> TargetSpec:

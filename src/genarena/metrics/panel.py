@@ -24,6 +24,7 @@ from .chunks import by_chunk
 from .classes import class_total_variation, lost_classes
 from .copying import TrainingSet, authenticity, c_t
 from .frechet import frechet_infinity
+from .inception import inception_score
 from .kernel import kid
 from .neighbours import manifold_scores
 from .score import Score, Undefined, finite
@@ -101,7 +102,8 @@ class Probe:
         cell, authentic = self.training.cell(columns["pca"]), self.training.authentic(distance, row)
         columns |= dict(zip(COPYING, (distance, cell, authentic), strict=True))
         if self.classes:
-            columns["class"] = self.spaces["classifier"].classify(values)
+            columns["probabilities"] = self.spaces["classifier"].probabilities(values)
+            columns["class"] = columns["probabilities"].argmax(1)
         if isinstance(self.spec, ImageSpec):
             columns["laplacian"] = by_chunk(partial(laplacian_energy, levels=self.spec.levels), values)
             columns["spectrum"] = by_chunk(partial(power_spectra, levels=self.spec.levels), values)
@@ -134,6 +136,7 @@ class Probe:
             calls += [
                 (("class_tv",), partial(class_total_variation, real["class"], fake["class"], self.classes)),
                 (("lost_classes",), partial(lost_classes, real["class"], fake["class"], self.classes)),
+                (("inception_score",), partial(inception_score, fake["probabilities"])),
             ]
         calls += [
             (("c_t",), partial(c_t, *both("train distance", "cell"))),
@@ -146,7 +149,7 @@ class Probe:
         """Keys of the panel, in order."""
         names = [f"{name}/{space}" for space in self.spaces for name in SPACE_METRICS]
         names += ["sharpness", "spectrum_error"] if isinstance(self.spec, ImageSpec) else []
-        names += ["class_tv", "lost_classes"] if self.classes else []
+        names += ["class_tv", "lost_classes", "inception_score"] if self.classes else []
         return [*names, "c_t", "authenticity"]
 
 

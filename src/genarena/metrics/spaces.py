@@ -94,11 +94,11 @@ class FeatureSpace:
         with np.errstate(all="ignore"):  # samples out of range have features that are not finite, and are reported
             return (network_features(self.nets, self.spec, values) - self.mean) @ self.components
 
-    def classify(self, values: np.ndarray) -> np.ndarray:
-        """Predicted class indices ``(N,)``; only of a space whose network is a classifier."""
+    def probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Predicted class probabilities ``(N, K)``, float64; only of a space whose network is a classifier."""
         with torch.inference_mode():
-            predictions = [self.nets[0](x).argmax(1) for x in _batches(self.spec, values)]
-        return torch.cat(predictions).numpy() if predictions else np.empty(0, dtype=np.int64)
+            predictions = [self.nets[0](x).double().softmax(1) for x in _batches(self.spec, values)]
+        return torch.cat(predictions).numpy() if predictions else np.empty((0, 1))
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {

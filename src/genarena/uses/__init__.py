@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import UsageError, did_you_mean
 from ..metrics import PANEL, Metric
 from .base import Context, Use, why_not
+from .condition import CONDITION
 from .cost import COST
 from .detect import DETECT, hidden_class
 from .generate import DIVERSITY, FIDELITY
@@ -14,7 +15,8 @@ from .reconstruct import RECONSTRUCT
 from .reduce import REDUCE
 
 USES: dict[str, Use] = {
-    use.name: use for use in (FIDELITY, DIVERSITY, RECONSTRUCT, REDUCE, DETECT, INTERPOLATE, LIKELIHOOD, COST)
+    use.name: use
+    for use in (FIDELITY, DIVERSITY, CONDITION, RECONSTRUCT, REDUCE, DETECT, INTERPOLATE, LIKELIHOOD, COST)
 }
 
 METRICS: dict[str, Metric] = {**PANEL, **{m.name: m for use in USES.values() for m in use.catalogue}}

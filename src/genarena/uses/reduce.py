@@ -49,8 +49,10 @@ def measure(context: Context) -> dict[str, Score]:
     if labels is None or truth is None:
         return {}
     rows = np.random.default_rng(context.seed).permutation(len(labels))[:MOST]
-    codes, labels = fitted.encode(dataset.values("train")[rows]), labels[rows]
-    test = fitted.encode(dataset.values("test"))
+    # A conditional model's codes end with the class it guessed: the rest has to speak for itself.
+    latent = slice(0, -fitted.model.classes or None)
+    codes, labels = fitted.encode(dataset.values("train")[rows])[:, latent], labels[rows]
+    test = fitted.encode(dataset.values("test"))[:, latent]
     scores: dict[str, Score] = {}
     hits = []
     for count in LABELS:
