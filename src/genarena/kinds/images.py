@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data import ImageSpec
 from ..nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from ..nets.augment import AdaptiveAugment, DiffAugment
 from .networks import NetworkConfig
 
 NAME = "images"
@@ -54,11 +55,17 @@ def encoder(spec: ImageSpec, outputs: int, network: NetworkConfig) -> nn.Module:
     return ConvEncoder(spec.shape, outputs, network.width or WIDTH, norm, activation)  # type: ignore[arg-type]
 
 
-def discriminator(spec: ImageSpec, network: NetworkConfig) -> nn.Module:
-    norm = network.discriminator_norm
+def discriminator(spec: ImageSpec, network: NetworkConfig, outputs: int = 1, packing: int = 1) -> nn.Module:
+    norm, minibatch = network.discriminator_norm, network.discriminator_minibatch
+    shape = (packing * spec.channels, spec.height, spec.width)
     if _is_mlp(network):
-        return MLPEncoder(spec.shape, 1, network.width or MLP_WIDTH, network.depth, norm, "leaky-relu")
-    return ConvEncoder(spec.shape, 1, network.width or WIDTH, norm, "leaky-relu")  # type: ignore[arg-type]
+        return MLPEncoder(shape, outputs, network.width or MLP_WIDTH, network.depth, norm, "leaky-relu", minibatch)
+    return ConvEncoder(shape, outputs, network.width or WIDTH, norm, "leaky-relu", minibatch)
+
+
+def augmentation(name: str) -> nn.Module:
+    """What discriminators are shown instead of plain images: ``none``, ``diffaugment`` or ``ada``."""
+    return {"none": nn.Identity, "diffaugment": DiffAugment, "ada": AdaptiveAugment}[name]()
 
 
 def default_latent_dim(spec: ImageSpec) -> int:

@@ -23,6 +23,10 @@ class NetworkConfig(BaseModel):
         samples much worse (its statistics are those of posterior samples), and loses most modes of a grid of points.
     encoder_norm : {"batch", "none", "spectral"}
     discriminator_norm : {"batch", "none", "spectral"}
+    discriminator_minibatch : {"none", "stddev", "discrimination"}
+        What the discriminator is told of the rest of the batch, against mode collapse: how much groups of four examples differ
+        (Karras et al. 2018), or how close each is to all others (Salimans et al. 2016). Its judgement of an example, and an
+        anomaly score made of it, then depends on the examples beside it.
     activation : str
         Of encoder and decoder. Discriminators use leaky ReLU with slope 0.2 (Radford et al. 2016).
     """
@@ -35,4 +39,5 @@ class NetworkConfig(BaseModel):
     decoder_norm: Literal["batch", "none"] = "none"
     encoder_norm: Literal["batch", "none", "spectral"] = "none"
     discriminator_norm: Literal["batch", "none", "spectral"] = "none"
+    discriminator_minibatch: Literal["none", "stddev", "discrimination"] = "none"
     activation: Literal["relu", "leaky-relu", "tanh", "silu"] = "relu"

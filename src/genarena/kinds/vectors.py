@@ -51,10 +51,18 @@ def encoder(spec: VectorSpec, outputs: int, network: NetworkConfig) -> nn.Module
     return MLPEncoder(spec.shape, outputs, width, network.depth, network.encoder_norm, network.activation)
 
 
-def discriminator(spec: VectorSpec, network: NetworkConfig) -> nn.Module:
+def discriminator(spec: VectorSpec, network: NetworkConfig, outputs: int = 1, packing: int = 1) -> nn.Module:
     _check(network)
     width = network.width or WIDTH
-    return MLPEncoder(spec.shape, 1, width, network.depth, network.discriminator_norm, "leaky-relu")
+    norm, minibatch = network.discriminator_norm, network.discriminator_minibatch
+    return MLPEncoder((packing * spec.dim,), outputs, width, network.depth, norm, "leaky-relu", minibatch)
+
+
+def augmentation(name: str) -> nn.Module:
+    """Rows are shown to discriminators as they are."""
+    if name != "none":
+        raise UsageError(f"augment='{name}' alters images; these data are rows of numbers: leave it out.")
+    return nn.Identity()
 
 
 def default_latent_dim(spec: VectorSpec) -> int:

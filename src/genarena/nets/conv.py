@@ -10,8 +10,10 @@ kernel) between the image and a smallest map of 2 to 7 pixels.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
+from .minibatch import minibatch_layer_of
 from .norm import activation_of, layer_norm_of, spectral_normalise
 
 SMALLEST = 7  # pixels: 28 -> 14 -> 7 stops here, 32 -> 16 -> 8 -> 4
@@ -66,6 +68,11 @@ class ConvDecoder(nn.Module):
             self.norms.append(layer_norm_of(norm, after))
         self.head = nn.ConvTranspose2d(_channels(1, width), shape[0], 4, 2, 1)
 
+    def start_at(self, value: Tensor) -> None:
+        """Set the outputs' bias, one number a channel ``(C,)``."""
+        with torch.no_grad():
+            self.head.bias.copy_(value)  # type: ignore[union-attr]
+
     def forward(self, z: Tensor) -> Tensor:
         """``(N, L)`` to ``(N, C, H, W)``."""
         x = self.stem(z).unflatten(1, self.top).permute(0, 3, 1, 2)
@@ -89,9 +96,13 @@ class ConvEncoder(nn.Module):
     norm : {"batch", "none", "spectral"}
         Batch norm is left out of the first layer (DCGAN guideline); spectral norm is on every layer.
     activation : str
+    minibatch : {"none", "stddev", "discrimination"}
+        What the head is told of the rest of the batch.
     """
 
-    def __init__(self, shape: tuple[int, int, int], outputs: int, width: int, norm: str, activation: str):
+    def __init__(
+        self, shape: tuple[int, int, int], outputs: int, width: int, norm: str, activation: str, minibatch: str = "none"
+    ):
         super().__init__()
         sizes = pyramid(shape[1], shape[2])
         self.activation = activation_of(activation)
@@ -107,7 +118,8 @@ class ConvEncoder(nn.Module):
         h, w = shape[1], shape[2]
         for _ in self.layers:
             h, w = h // 2, w // 2
-        self.head = nn.Linear(before * h * w, outputs)
+        self.minibatch, features = minibatch_layer_of(minibatch, before * h * w)
+        self.head = nn.Linear(features, outputs)
         if norm == "spectral":
             spectral_normalise(self)
 
@@ -121,7 +133,7 @@ class ConvEncoder(nn.Module):
 
     def classify(self, top: Tensor) -> Tensor:
         """The output from the last hidden map."""
-        return self.head(top.permute(0, 2, 3, 1).flatten(1))
+        return self.head(self.minibatch(top.permute(0, 2, 3, 1).flatten(1)))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to ``(N, outputs)``."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
+from .minibatch import minibatch_layer_of
 from .norm import activation_of, layer_norm_of, spectral_normalise
 
 
@@ -36,6 +38,11 @@ class MLPDecoder(nn.Module):
             layers += [nn.Linear(before, after), layer_norm_of(norm, after), activation_of(activation)]
         self.body = nn.Sequential(*layers, nn.Linear(sizes[-1], math.prod(shape)))
 
+    def start_at(self, value: Tensor) -> None:
+        """Set the outputs' bias, the same ``(C,)`` for all values of a channel."""
+        with torch.no_grad():
+            self.body[-1].bias.view(len(value), -1).copy_(value[:, None])  # type: ignore[operator]
+
     def forward(self, z: Tensor) -> Tensor:
         """``(N, L)`` to ``(N, *shape)``."""
         return self.body(z).unflatten(1, self.shape)
@@ -53,16 +60,28 @@ class MLPEncoder(nn.Module):
     norm : {"batch", "none", "spectral"}
         Batch norm is left out of the first layer.
     activation : str
+    minibatch : {"none", "stddev", "discrimination"}
+        What the head is told of the rest of the batch.
     """
 
-    def __init__(self, shape: tuple[int, ...], outputs: int, width: int, depth: int, norm: str, activation: str):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        outputs: int,
+        width: int,
+        depth: int,
+        norm: str,
+        activation: str,
+        minibatch: str = "none",
+    ):
         super().__init__()
         sizes = [math.prod(shape)] + [width] * depth
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         kinds = ["batch" if norm == "batch" and i > 0 else "none" for i in range(depth)]
         self.norms = nn.ModuleList(layer_norm_of(kind, width) for kind in kinds)
         self.activation = activation_of(activation)
-        self.head = nn.Linear(width, outputs)
+        self.minibatch, features = minibatch_layer_of(minibatch, width)
+        self.head = nn.Linear(features, outputs)
         if norm == "spectral":
             spectral_normalise(self)
 
@@ -77,7 +96,7 @@ class MLPEncoder(nn.Module):
 
     def classify(self, top: Tensor) -> Tensor:
         """The output from the last hidden layer."""
-        return self.head(top)
+        return self.head(self.minibatch(top))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, *shape)`` to ``(N, outputs)``."""
