@@ -9,6 +9,7 @@ from typing import Any
 from . import comparison as comparing
 from .budget import Budget
 from .comparison import Comparison
+from .comparison.measure import validation_monitor
 from .data import Dataset, open_dataset
 from .errors import RunError
 from .fit import fit, plan
@@ -52,8 +53,9 @@ def train(
     -------
     FittedModel
     """
-    decided = plan(model, open_dataset(data), budget=budget, seed=seed, settings=settings, device=device)
-    return fit(decided, out, threads=threads, show=show)
+    dataset = open_dataset(data)
+    decided = plan(model, dataset, budget=budget, seed=seed, settings=settings, device=device)
+    return fit(decided, out, threads=threads, show=show, monitor=validation_monitor(dataset))
 
 
 def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
@@ -74,7 +76,9 @@ def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
     return comparing.compare(dataset, out, **options)
 
 
-def load(source: str | Path, use: str | None = None, *, trust: bool = False) -> FittedModel:
+def load(
+    source: str | Path, use: str | None = None, *, trust: bool = False, checkpoint: str | None = None
+) -> FittedModel:
     """Load a run folder, a saved model, or a comparison's best for a use.
 
     Parameters
@@ -84,12 +88,15 @@ def load(source: str | Path, use: str | None = None, *, trust: bool = False) -> 
         With a comparison's folder: the purpose, such as "detect".
     trust : bool
         Run Python code that came with the folder (a model of somebody's own).
+    checkpoint : {"last", "best"}, optional
+        The weights at the end, or those with the smallest validation distance on the way; by default the last, or those
+        that the comparison measured.
     """
     if use is not None:
-        return comparing.load_winner(Path(source), use, trust=trust)
+        return comparing.load_winner(Path(source), use, trust=trust, checkpoint=checkpoint)
     if not Path(source).is_dir():
         raise RunError(f"'{source}' is no folder. A model on the hub: FittedModel.from_pretrained(id).")
-    return FittedModel.from_pretrained(source, trust=trust)
+    return FittedModel.from_pretrained(source, trust=trust, checkpoint=checkpoint or "last")
 
 
 __all__: Sequence[str] = ["compare", "load", "train"]

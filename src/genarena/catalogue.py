@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from .data import ImageSpec, Schema
+from .data import ImageSpec, LabelSpec, Schema, Spec
 from .fitted import build
 from .models import MODELS
 
 
 def capability_rows() -> list[dict[str, Any]]:
-    """One record a model: name, title, summary, and capabilities in their default configuration on images."""
-    schema = Schema({"image": ImageSpec(1, 8, 8)}, {"image": "target"})
+    """One record a model: name, title, summary, and capabilities in their default configuration on labelled images."""
+    specs: dict[str, Spec] = {"image": ImageSpec(1, 8, 8), "label": LabelSpec(("a", "b"), (0.5, 0.5))}
+    schema = Schema(specs, {"image": "target", "label": "label"})
     rows = []
     for name, model_class in MODELS.items():
         model = build(model_class, model_class.Config.parse({}), schema, 0)

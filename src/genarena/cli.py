@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import __version__
+from . import __version__, cli_latent
+from .cli_common import Data, DataDir, For, Json, Run, Trust, check_out, load_run, open_like, save, say, stored
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from .data import Dataset
-    from .fitted import FittedModel
 
 app = typer.Typer(
     name="genarena",
@@ -30,19 +30,17 @@ app = typer.Typer(
     epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
 )
 
-Data = Annotated[str, typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.")]
-Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]
-For = Annotated[str | None, typer.Option("--for", help="With a comparison: take its leader for this use.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Run Python code that came with the folder.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
 Size = Annotated[str | None, typer.Option(help="Resize images: 64 or 48x64 (height x width).")]
-DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
 MaxBad = Annotated[float, typer.Option(help="Share of unusable files that is tolerated.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, key=value; keys may be dotted. Repeat for more.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; --set goes before it.")]
+Checkpoint = Annotated[
+    str | None,
+    typer.Option(help="Weights: last, or best by validation distance (default: last, or what was measured)."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: measured at the first start).")]
 Budget = Annotated[str | None, typer.Option(help="'200k images', '20 epochs', '10 min'.")]
@@ -69,6 +67,7 @@ def train(
 ) -> None:
     """Train one model, or go on where it stopped."""
     from . import distributed
+    from .comparison.measure import validation_monitor
     from .fit import choose_device, fit, plan
 
     distributed.init(choose_device(device))
@@ -78,7 +77,8 @@ def train(
         if dry_run:
             typer.echo(json.dumps({k: v for k, v in decided.record.items() if k != "code"}, indent=1))
             return
-        fit(decided, out, threads=threads, show="json" if as_json else "quiet" if quiet else "live")
+        show = "json" if as_json else "quiet" if quiet else "live"
+        fit(decided, out, threads=threads, show=show, monitor=validation_monitor(dataset))
         if distributed.is_main() and not as_json:
             typer.echo(out)
     finally:
@@ -103,6 +103,7 @@ def compare(
     ] = None,
     evaluator: Annotated[Path | None, typer.Option(help="Evaluator folder of an earlier comparison.")] = None,
     features: Annotated[Path | None, typer.Option(help="A feature space of your own (safetensors).")] = None,
+    checkpoint: Annotated[str, typer.Option(help="Weights measured: last, or best by validation distance.")] = "last",
     stall: Annotated[float, typer.Option(help="Seconds without a sign of life after which a run is ended.")] = 1800,
     size: Size = None,
     data_dir: DataDir = None,
@@ -119,7 +120,14 @@ def compare(
     names = [name.strip() for name in models.split(",")] if models else list(comparison.DEFAULT_MODELS)
     settings = _settings(setting, config)
     plan = comparison.make_plan(
-        dataset, models=names, budget=budget, seeds=seeds, use=use, settings=settings, device=device
+        dataset,
+        models=names,
+        budget=budget,
+        seeds=seeds,
+        use=use,
+        settings=settings,
+        device=device,
+        checkpoint=checkpoint,
     )
     if dry_run:
         typer.echo(json.dumps(plan.to_json(), indent=1))
@@ -141,6 +149,7 @@ def compare(
             evaluator=evaluator,
             features=features,
             stall_seconds=stall,
+            checkpoint=checkpoint,
             command="genarena " + shlex.join(sys.argv[1:]),
             source=data,
             say=board.say,
@@ -161,13 +170,18 @@ def sample(
     out: Annotated[Path, typer.Option(help=".png or .npz (images), .csv or .npz (rows).")],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
     seed: int = 0,
+    label: Annotated[str | None, typer.Option(help="Of this class, by name or index (conditional models).")] = None,
+    truncation: Annotated[
+        float | None, typer.Option(help="Stay near the middle of the prior: better examples, fewer kinds.")
+    ] = None,
+    checkpoint: Checkpoint = None,
     use: For = None,
     trust: Trust = False,
 ) -> None:
     """Draw new examples."""
-    fitted = _load(run, use, trust)
-    _check_out(out, fitted.kind.SUFFIXES)
-    _save(fitted, fitted.sample(n, seed), out)
+    fitted = load_run(run, use, trust, checkpoint)
+    check_out(out, fitted.kind.SUFFIXES)
+    save(fitted, fitted.sample(n, seed, label=label, truncation=truncation), out)
 
 
 @app.command()
@@ -179,11 +193,11 @@ def reconstruct(
     """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
     from .comparison.measure import alternate
 
-    fitted = _load(run, use, trust)
-    _check_out(out, fitted.kind.SUFFIXES)
-    values = _values(fitted, data, data_dir)[: n or (32 if out.suffix == ".png" else None)]
+    fitted = load_run(run, use, trust)
+    check_out(out, fitted.kind.SUFFIXES)
+    values = stored(fitted, open_like(fitted, data, data_dir))[: n or (32 if out.suffix == ".png" else None)]
     restored = fitted.reconstruct(values)
-    _save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
+    save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
 
 
 @app.command()
@@ -198,10 +212,10 @@ def encode(
     """Codes of examples, in the data's order."""
     import numpy as np
 
-    _check_out(out, (".npz",))
-    fitted = _load(run, use, trust)
-    dataset = _open_like(fitted, data, data_dir)
-    arrays = {"codes": fitted.encode(_stored(fitted, dataset))}
+    check_out(out, (".npz",))
+    fitted = load_run(run, use, trust)
+    dataset = open_like(fitted, data, data_dir)
+    arrays = {"codes": fitted.encode(stored(fitted, dataset))}
     name = dataset.schema.label_name
     if name:
         arrays["labels"] = np.asarray(dataset.fields[name].values)
@@ -221,10 +235,10 @@ def detect(
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
     import csv
 
-    _check_out(out, (".csv",))
-    fitted = _load(run, use, trust)
-    dataset = _open_like(fitted, data, data_dir)
-    scores = fitted.anomaly_score(_stored(fitted, dataset))
+    check_out(out, (".csv",))
+    fitted = load_run(run, use, trust)
+    dataset = open_like(fitted, data, data_dir)
+    scores = fitted.anomaly_score(stored(fitted, dataset))
     p_values = fitted.p_value(scores)
     label, name = dataset.schema.label, dataset.schema.label_name
     with out.open("w", newline="") as file:
@@ -234,31 +248,6 @@ def detect(
             named = [_cell(label.classes[dataset.fields[name].values[row]])] if label and name else []
             writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *named])
     typer.echo(out)
-
-
-@app.command()
-def interpolate(
-    run: Run,
-    out: Annotated[Path, typer.Option(help=".png or .npz.")],
-    n: Annotated[int, typer.Option("-n", help="How many ways.")] = 8,
-    steps: int = 9,
-    seed: int = 0,
-    data: Annotated[str | None, typer.Option(help="Between these examples (needs an encoder).")] = None,
-    use: For = None,
-    trust: Trust = False,
-    data_dir: DataDir = None,
-) -> None:
-    """The ways between pairs: of draws from the prior, or of examples with --data."""
-    fitted = _load(run, use, trust)
-    _check_out(out, fitted.kind.SUFFIXES)
-    if data is None:
-        fitted.require("sample")
-        ends = fitted.latents(2 * n, seed)
-    else:
-        ends = fitted.encode(_values(fitted, data, data_dir)[: 2 * n])
-    half = len(ends) // 2
-    paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=data is None)
-    _save(fitted, paths.reshape(-1, *paths.shape[2:]), out, columns=steps)
 
 
 @app.command()
@@ -279,16 +268,16 @@ def evaluate(
     from .comparison.measure import measure_model
     from .metrics import Evaluator
 
-    fitted = _load(run, use, trust)
+    fitted = load_run(run, use, trust)
     if data is None:
         if not (run / "evaluator").is_dir() or not (run / "data").is_dir():
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
         judge = evaluator_of(run)
     else:
-        dataset = _open_like(fitted, data, data_dir)
+        dataset = open_like(fitted, data, data_dir)
         own = evaluator or run / "evaluator"
         found = (own / "evaluator.json").exists()
-        judge = Evaluator.load(own, dataset) if found else Evaluator.build(dataset, own, samples=samples, progress=_say)
+        judge = Evaluator.load(own, dataset) if found else Evaluator.build(dataset, own, samples=samples, progress=say)
     scores = measure_model(fitted, judge)
     if as_json:
         record = {k: s.to_json() for k, s in scores.items()}
@@ -312,7 +301,7 @@ def export(
     from .export import export as write
 
     formats = FORMATS if form == "both" else (form,)
-    for path in write(_load(run, use, trust), out, formats):
+    for path in write(load_run(run, use, trust), out, formats):
         typer.echo(path)
 
 
@@ -394,11 +383,10 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+app.add_typer(cli_latent.app)
+
+
 # -- shared by commands ------------------------------------------------------------------------------------------------
-
-
-def _say(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -416,52 +404,6 @@ def _open(data: str, size: str | None, data_dir: Path | None, max_bad: float) ->
 
     with decoding_progress() as progress:
         return open_dataset(data, size=_size(size), data_dir=data_dir, max_bad=max_bad, progress=progress)
-
-
-def _open_like(fitted: FittedModel, data: str, data_dir: Path | None) -> Dataset:
-    from .data.adapt import open_like
-
-    return open_like(data, fitted.spec, data_dir=data_dir)
-
-
-def _stored(fitted: FittedModel, dataset: Dataset) -> Any:
-    from .data.adapt import stored_like
-
-    return stored_like(dataset, fitted.spec)
-
-
-def _values(fitted: FittedModel, data: str, data_dir: Path | None) -> Any:
-    return _stored(fitted, _open_like(fitted, data, data_dir))
-
-
-def _load(run: Path, use: str | None, trust: bool) -> FittedModel:
-    from .api import load
-    from .errors import RunError
-
-    if not run.exists():
-        raise RunError(f"'{run}' does not exist.")
-    if use is None and (run / "plan.json").exists():
-        raise UsageError(f"'{run}' is a comparison: say --for which use its leader is wanted.")
-    return load(run, use, trust=trust)
-
-
-def _check_out(path: Path, allowed: tuple[str, ...]) -> None:
-    """Refuse a file that cannot be written before anything is computed for it."""
-    if path.suffix not in allowed:
-        raise UsageError(f"'{path}' has no format known here: use {' or '.join(allowed)}.")
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder '{path.parent}' does not exist.")
-
-
-def _save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
-    """Write stored values in the format of the file's name."""
-    if columns and out.suffix == ".png":
-        from PIL import Image
-
-        Image.fromarray(fitted.kind.picture(values, fitted.spec, columns)).save(out)
-    else:
-        fitted.kind.save(values, fitted.spec, out)
-    typer.echo(out)
 
 
 def _cell(text: str) -> str:

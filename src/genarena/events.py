@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ class Event:
     Attributes
     ----------
     kind : str
-        ``start``, ``log``, ``monitor``, ``checkpoint``, ``warning``, ``resume``, ``end``.
+        ``start``, ``log``, ``monitor``, ``alarm``, ``clear``, ``warning``, ``resume``, ``end``.
     round, images : int
         Rounds played and images drawn so far.
     seconds, cpu_seconds : float
@@ -36,6 +36,8 @@ class Event:
     numbers : mapping of str to float
         Losses, terms, metrics. Values that are not finite are written as null.
     text : str
+    name : str
+        Of an alarm that begins (``alarm``) or ends (``clear``).
     """
 
     kind: str
@@ -45,11 +47,32 @@ class Event:
     cpu_seconds: float
     numbers: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
+    name: str = ""
 
     def to_json(self) -> str:
         record = asdict(self)
         record["numbers"] = {k: v if math.isfinite(v) else None for k, v in self.numbers.items()}
         return json.dumps({k: v for k, v in record.items() if v not in ("", {})}, allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Training goes wrong in a way that has a name; or, where it is `over`, no longer does.
+
+    Attributes
+    ----------
+    name : str
+    numbers : mapping of str to float
+        What it was seen by.
+    text : str
+        What was seen, and what to try.
+    over : bool
+    """
+
+    name: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    over: bool = False
 
 
 class Sink(Protocol):
@@ -72,6 +95,24 @@ def read_events(path: Path) -> list[dict[str, Any]]:
             if isinstance(record, dict):
                 records.append(record)
     return records
+
+
+def episodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The alarms among the records of a run, in order: ``name``, ``text``, and ``images`` and ``until`` in images seen.
+
+    ``until`` is None where one still stood at the end. A resumed run watches anew, so none outlasts the ``resume``.
+    """
+    found: list[dict[str, Any]] = []
+    standing: dict[str, dict[str, Any]] = {}
+    for record in records:
+        kind, name, images = record.get("kind"), str(record.get("name", "")), record.get("images", 0)
+        if kind == "alarm":
+            standing[name] = {"name": name, "images": images, "until": None, "text": str(record.get("text", ""))}
+            found.append(standing[name])
+        for ended in [name] if kind == "clear" else list(standing) if kind == "resume" else []:
+            if ended in standing:
+                standing.pop(ended)["until"] = images
+    return found
 
 
 def last_event(path: Path) -> dict[str, Any] | None:
@@ -148,15 +189,21 @@ class Live:
         self._task = self._progress.add_task(escape(title), total=total or seconds or 1, status="")
         self._progress.start()
         self._last_plain = -math.inf
+        self._alarms: dict[str, None] = {}  # that stand now, in order
 
     def emit(self, event: Event) -> None:
-        if event.kind in ("warning", "resume", "start"):
+        if event.kind in ("warning", "resume", "start", "alarm"):
             self.console.print(f"[bold]{escape(self.title)}[/]: {escape(event.text)}", highlight=False)
+        if event.kind == "alarm":
+            self._alarms[event.name] = None
+        elif event.kind == "clear":
+            self._alarms.pop(event.name, None)
         if event.kind not in ("log", "end"):
             return
         speed = event.images / event.seconds if event.seconds else 0.0
         losses = "  ".join(f"{k} {v:.3g}" for k, v in event.numbers.items() if k.startswith("loss/"))
-        status = f"{speed:,.0f} img/s  {losses.replace('loss/', '')}"
+        alarms = "".join(f"  ! {name}" for name in self._alarms)
+        status = f"{speed:,.0f} img/s  {losses.replace('loss/', '')}{alarms}"
         done = event.images if self.total else event.seconds
         self._progress.update(self._task, completed=done, status=escape(status))
         if not self.console.is_terminal and (event.kind == "end" or time.monotonic() - self._last_plain > 20):

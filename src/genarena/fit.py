@@ -16,14 +16,17 @@ import torch
 from PIL import Image
 
 from . import __version__, distributed
+from .alarm import SAMPLES, watch_for
+from .best import CRITERION, forget_best, keep_best, read_best
 from .budget import Budget
-from .checkpoint import FORMAT, RunFolder, read_json, sha256_of, write_atomic, write_json, write_tensors
+from .checkpoint import FORMAT, RunFolder, write_tensors
 from .data import Dataset, Loader
 from .errors import RunError, UsageError
-from .events import JsonConsole, JsonLines, Live, Sink
+from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
+from .files import read_json, sha256_of, write_atomic, write_json
 from .fitted import CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
-from .kinds import kind_of
+from .kinds import kind_of, normalise
 from .machine import MemoryMeter, cores, keep_freed_memory
 from .models import MODELS, find_model
 from .trainer import Progress, Trainer, images_per_second
@@ -139,7 +142,8 @@ def fit(
     threads : int, optional
         CPU threads; measured at the first start and kept ever after.
     monitor : callable, optional
-        ``(fitted model, images) -> numbers``, at ten points of the budget.
+        ``(fitted model, images) -> numbers``, at ten points of the budget. Of those points the weights with the smallest
+        ``fd`` are kept as ``best.safetensors``: let it be measured on the val split, or be biased where it is reported.
     show : {"live", "json", "quiet"}
     checkpoint_seconds : float
         Least time between two checkpoints.
@@ -160,7 +164,7 @@ def fit(
     run = RunFolder(folder)
     if not distributed.is_main():
         return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
-    look = partial(_look, run if pictures else None, monitor)
+    look = partial(_look, run, pictures, monitor)
     with run.lock():
         return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
 
@@ -257,6 +261,13 @@ def _train(
     memory = MemoryMeter(plan.device)
     game, loader = make()
     served = FittedModel(build(plan.model_class, plan.config, plan.dataset.schema, plan.seed), record, plan.device)
+    watch = watch_for(game, plan.dataset) if look else None
+
+    def look_at(_game: Game, images: int) -> dict[str, float]:
+        if watch and served.capabilities()["sample"] is None:
+            trainer.alarm(watch.look(images, served.sample(SAMPLES)))
+        return look(served, images) if look else {}
+
     trainer = Trainer(
         game,
         loader,
@@ -266,10 +277,13 @@ def _train(
         device=plan.device,
         every=record["every"],
         served=served.model,  # type: ignore[arg-type]
-        monitor=(lambda _game, images: look(served, images)) if look else None,
+        monitor=look_at if look else None,
+        watch=watch.log if watch else None,
         sinks=partial(_sinks, plan, run, show),
         checkpoint_seconds=checkpoint_seconds,
     )
+    if distributed.is_main() and trainer.progress.round == 0:
+        forget_best(run.path)
     expected = record["expected_seconds"]
     trainer.emit("start", text=f"{plan.budget}, about {duration(expected)} with {record['threads']} threads")
     progress = trainer.run()
@@ -286,7 +300,8 @@ def make_game(plan: Plan) -> tuple[Game, Loader]:
         batch_size=plan.config.batch_size,
         seed=plan.seed,
         device=plan.device,
-        normalise=kind_of(plan.dataset.schema.target).normalise,
+        normalise=normalise,
+        mirror=getattr(plan.config, "mirror", False),
         rank=distributed.rank(),
         world=distributed.world(),
     )
@@ -303,13 +318,18 @@ def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], thread
     return {n: images_per_second(make, plan.device, n) or 1.0 for n in choices}
 
 
-def _look(run: RunFolder | None, monitor: Monitor | None, served: FittedModel, images: int) -> dict[str, float]:
-    """Picture fixed noise in a run's folder, then take the monitor's reading."""
-    if run and served.capabilities()["sample"] is None:
+def _look(
+    run: RunFolder, pictures: bool, monitor: Monitor | None, served: FittedModel, images: int
+) -> dict[str, float]:
+    """Picture fixed noise in a run's folder, take the monitor's reading, and keep the weights where they are the best."""
+    if pictures and served.capabilities()["sample"] is None:
         run.samples.mkdir(exist_ok=True)
         picture = served.kind.picture(served.sample(served.kind.picture_count(served.spec)), served.spec)
         Image.fromarray(picture).save(run.samples / f"{images:010d}.png")
-    return monitor(served, images) if monitor else {}
+    numbers = monitor(served, images) if monitor else {}
+    if CRITERION in numbers:
+        keep_best(run.path, numbers[CRITERION], images, served.model.state_dict())
+    return numbers
 
 
 def _sinks(plan: Plan, run: RunFolder, show: str, resumed_round: int) -> list[Sink]:
@@ -360,6 +380,8 @@ def _finish(
             "peak_memory_mb": round(memory.peak(), 1),
             "parameters": count_parameters(model),
             "warnings": warnings,
+            "alarms": episodes(read_events(run.events)),
+            "best": read_best(run.path),
         }
         write_json(run.result, result)
     distributed.barrier()

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .checkpoint import FORMAT, read_json, read_tensors, sha256_of, write_json, write_tensors
+from .best import WEIGHTS, read_best
+from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import ImageSpec, Schema
 from .errors import CapabilityError, DataError, RunError, UsageError
+from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
 from .models import MODELS, load_class
@@ -71,19 +73,57 @@ class FittedModel:
 
     # -- generation --------------------------------------------------------------------------------------------------
 
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """`n` new examples from the model; the first k of them do not depend on n."""
-        self.require("sample")
-        return self.decode(self.latents(n, seed))
+    def sample(
+        self, n: int, seed: int = 0, *, label: str | int | None = None, truncation: float | None = None
+    ) -> np.ndarray:
+        """`n` new examples from the model; the first k of them do not depend on n. The arguments are those of `latents`."""
+        return self.decode(self.latents(n, seed, label=label, truncation=truncation))
 
-    def latents(self, n: int, seed: int = 0) -> np.ndarray:
-        """`n` draws from the prior, float32 ``(n, L)``."""
+    def latents(
+        self, n: int, seed: int = 0, *, label: str | int | None = None, truncation: float | None = None
+    ) -> np.ndarray:
+        """`n` draws from the prior, float32 ``(n, L)``; of a conditional model ``(n, L + K)``, the class in the last columns.
+
+        Parameters
+        ----------
+        n, seed : int
+        label : str or int, optional
+            The class they are to be of, by name or index; drawn as often as in the data when absent.
+        truncation : float, optional
+            Stay near the middle of the prior: better examples, fewer kinds. Of Gaussian noise the largest absolute value; of
+            a StyleGAN's styles the share of the way from their mean.
+
+        Raises
+        ------
+        UsageError
+            For fewer than one, a class the data do not have, or a truncation that is not positive.
+        CapabilityError
+            Where the model does not sample, or is not told classes.
+        """
         if n < 1:
             raise UsageError(f"n={n}: ask for at least one sample.")
+        if truncation is not None and not truncation > 0:
+            raise UsageError(f"truncation={truncation:g}: give a positive number; small ones stay near the middle.")
         self.require("sample")
         generator = torch.Generator().manual_seed(seed)
         sizes = [BATCH] * -(-n // BATCH)  # whole batches, so that a longer draw starts with the shorter one
-        return torch.cat([self.model.latents(size, generator) for size in sizes])[:n].numpy()
+        options = {} if truncation is None else {"truncation": truncation}
+        with torch.inference_mode():
+            z = torch.cat([self.model.latents(size, generator, **options) for size in sizes])[:n].cpu().numpy()
+        if label is not None:
+            z[:, -self.model.classes :] = np.eye(self.model.classes, dtype=np.float32)[self.class_index(label)]
+        return z
+
+    def class_index(self, label: str | int) -> int:
+        """The index of a class, by its name or by itself."""
+        self.require("condition")
+        classes = self.schema.label.classes if self.schema.label else ()
+        if str(label) in classes:
+            return classes.index(str(label))
+        if str(label).isdecimal() and int(label) < len(classes):
+            return int(label)
+        shown = ", ".join(classes[:12]) + (", …" if len(classes) > 12 else "")
+        raise UsageError(f"there is no class '{label}'; there are {len(classes)}: {shown}.")
 
     def decode(self, z: np.ndarray) -> np.ndarray:
         """Latents ``(N, L)`` to stored values."""
@@ -155,7 +195,10 @@ class FittedModel:
         """
         t = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
         a, b = start[:, None], end[:, None]
-        path = _slerp(a, b, t) if spherical else (1 - t) * a + t * b
+        path = (1 - t) * a + t * b
+        if spherical:
+            noise = slice(0, path.shape[-1] - self.model.classes)  # classes mix in a straight line
+            path[..., noise] = _slerp(a[..., noise], b[..., noise], t)
         flat = self.decode(path.reshape(-1, path.shape[-1]))
         return flat.reshape(len(start), steps, *flat.shape[1:])
 
@@ -181,11 +224,11 @@ class FittedModel:
         return folder
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, trust: bool = False) -> FittedModel:
+    def from_pretrained(cls, source: str | Path, *, trust: bool = False, checkpoint: str = "last") -> FittedModel:
         """Load a saved model from a folder, or from the Hugging Face hub by its id; see `load_model`."""
         if not Path(source).is_dir():
             source = _download(str(source))
-        return load_model(Path(source), trust=trust)
+        return load_model(Path(source), trust=trust, checkpoint=checkpoint)
 
     def push_to_hub(self, repository: str, **options: Any) -> str:
         """Upload to the Hugging Face hub; returns the address. `options` go to `create_repo`."""
@@ -289,7 +332,9 @@ def model_card(fitted: FittedModel) -> str:
     )
 
 
-def load_model(folder: Path, *, trust: bool = False, device: torch.device | str = "cpu") -> FittedModel:
+def load_model(
+    folder: Path, *, trust: bool = False, device: torch.device | str = "cpu", checkpoint: str = "last"
+) -> FittedModel:
     """Load a run folder or a saved model.
 
     Parameters
@@ -298,11 +343,13 @@ def load_model(folder: Path, *, trust: bool = False, device: torch.device | str 
     trust : bool
         Run the folder's own ``model.py`` where the model is a user's class.
     device : torch.device or str
+    checkpoint : {"last", "best"}
+        The weights at the end, or those with the smallest validation distance on the way.
 
     Raises
     ------
     RunError
-        Where the folder is no run, of a newer format, unfinished or damaged.
+        Where the folder is no run, of a newer format, unfinished or damaged, or kept no best weights.
     """
     record = read_json(folder / "config.json")
     model_class = class_of(record, folder, trust)
@@ -315,12 +362,17 @@ def load_model(folder: Path, *, trust: bool = False, device: torch.device | str 
         raise RunError(f"'{folder / 'model.safetensors'}' is not what was written: its sha256 differs.")
     schema = Schema.from_json(record["schema"])
     config = model_class.Config.parse(record["config"])
+    weights = folder / ("model.safetensors" if checkpoint == "last" else WEIGHTS)
+    if checkpoint not in ("last", "best"):
+        raise UsageError(f"checkpoint='{checkpoint}': last or best.")
+    if checkpoint == "best" and read_best(folder) is None:
+        raise RunError(f"'{folder}' kept no best weights: its training measured no validation distance; take the last.")
     if model_class in MODELS.values():
-        _check_size(model_class, config, schema, folder / "model.safetensors")
+        _check_size(model_class, config, schema, weights)
     model = build(model_class, config, schema, 0)
-    model.load_state_dict(read_tensors(folder / "model.safetensors", model.state_dict()))
+    model.load_state_dict(read_tensors(weights, model.state_dict()))
     fitted = FittedModel(model, record, device)
-    if (folder / CALIBRATION).is_file():
+    if checkpoint == "last" and (folder / CALIBRATION).is_file():  # whose scores are those of the last weights
         scores = read_tensors(folder / CALIBRATION).get("anomaly_score")
         fitted.calibration = None if scores is None or scores.ndim != 1 else scores.float().numpy()
     return fitted

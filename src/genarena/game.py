@@ -11,7 +11,7 @@ forward, then all steps. Several Turns alternate.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -20,10 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 
 from . import distributed
-from .data import Batch, Schema
+from .data import Batch, Schema, VectorSpec
 from .errors import UsageError, did_you_mean
 
-Capability = Literal["sample", "encode", "reconstruct", "log_prob", "anomaly_score"]
+Capability = Literal["sample", "condition", "encode", "reconstruct", "log_prob", "anomaly_score"]
 
 
 class Turn:
@@ -40,6 +40,13 @@ class Turn:
     def __init__(self, terms: Mapping[str, Tensor] | None = None, /, **losses: Tensor):
         self.terms = dict(terms or {})
         self.losses = losses
+
+
+class Part(Turn):
+    """A part of the next `Turn`: its gradients add up and nothing moves yet, so that a batch need not fit in memory at once.
+
+    Scale the losses of all parts and of the turn to those of the whole batch.
+    """
 
 
 class Stats:
@@ -121,24 +128,77 @@ class Model(nn.Module):
     Subclasses set `Config`, `title` and `summary`, build their networks from ``(config, schema)`` alone, and define
     whichever of the methods below they can; `capabilities` gives the reason for the others. Every tensor here is
     normalised as `Batch.x` is; `genarena.load` gives the same methods on arrays in the data's own units.
+
+    A conditional model is told the class of every example. Its latents are noise with the class beside it, one-hot, in the last
+    `classes` columns, so that whatever draws, decodes or mixes latents serves it too.
+
+    Attributes
+    ----------
+    conditional : bool
+        Whether models of this class are told labels.
+    classes : int
+        K, how many there are; 0 where it is told none.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     title: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     sampler: ClassVar[str | None] = None
+    conditional: ClassVar[bool] = False
+    frequencies: Tensor
 
     def __init__(self, config: Any, schema: Schema):
         super().__init__()
         self.config = config
         self.schema = schema
+        self.classes = 0
+        if self.conditional:
+            if schema.label is None:
+                raise UsageError(
+                    f"a {self.title.lower()} is told the class of every example, and these data have no labels: "
+                    "sort images into class folders, or choose a model without labels."
+                )
+            self.classes = len(schema.label.classes)
+            self.register_buffer("frequencies", torch.tensor(schema.label.frequencies), persistent=False)
+
+    def beside_labels(self, noise: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Latents from noise ``(N, L)``: beside it classes as often as the train split has them, where there are any."""
+        if not self.classes:
+            return noise
+        frequencies = self.frequencies.to(noise.device)
+        indices = torch.multinomial(frequencies, len(noise), replacement=True, generator=generator)
+        return torch.cat([noise, one_hot(indices, self.classes)], 1)
+
+    def class_of(self, z: Tensor) -> Tensor | None:
+        """The one-hot classes ``(N, K)`` within latents; None where the model is told none."""
+        return z[:, -self.classes :] if self.classes else None
+
+    def by_class(self, n: int, log_likelihood: Callable[[Tensor], Tensor]) -> Tensor:
+        """log p(y) + log p(x | y) of every class, ``(..., N, K)``.
+
+        Parameters
+        ----------
+        n : int
+            N.
+        log_likelihood : callable
+            Classes, one-hot ``(N, K)`` -> log p(x | y), ``(..., N)``.
+        """
+        eye = torch.eye(self.classes, device=self.frequencies.device)
+        joint = [
+            log_likelihood(row.expand(n, -1)) + share.log() for row, share in zip(eye, self.frequencies, strict=True)
+        ]
+        return torch.stack(joint, -1)
+
+    def untold(self) -> str | None:
+        """Why no class can be asked of it: the reason for the capability ``condition``, or None."""
+        return None if self.classes else "it is trained without labels"
 
     def capabilities(self) -> dict[Capability, str | None]:
         """Name to None where the model can, or to the reason it cannot. Depends on the configuration."""
         raise TypeError(f"{type(self).__name__} does not say what it can do: define capabilities()")
 
-    def latents(self, n: int, generator: torch.Generator) -> Tensor:
-        """`n` draws from the prior, ``(n, L)``."""
+    def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        """`n` draws from the prior, ``(n, L)``; closer to its middle with a smaller `truncation`."""
         raise TypeError(f"{type(self).__name__} has no prior")
 
     def decode(self, z: Tensor) -> Tensor:
@@ -162,6 +222,20 @@ class Model(nn.Module):
         raise TypeError(f"{type(self).__name__} has no anomaly score")
 
 
+def normal(n: int, dimensions: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+    """Standard normal noise ``(n, L)``; values beyond +-`truncation` are drawn again (Brock et al. 2019, section 3.1)."""
+    noise = torch.randn(n, dimensions, generator=generator)
+    if truncation is not None:
+        while (beyond := noise.abs() > truncation).any():
+            noise[beyond] = torch.randn(int(beyond.sum()), generator=generator)
+    return noise
+
+
+def one_hot(indices: Tensor, classes: int) -> Tensor:
+    """Class indices ``(N,)`` as float32 ``(N, K)``."""
+    return torch.nn.functional.one_hot(indices, classes).float()
+
+
 class Game(Model):
     """A model trained by gradient.
 
@@ -177,6 +251,9 @@ class Game(Model):
         """One round of the game."""
         raise TypeError(f"{type(self).__name__} defines neither play() nor loss()")
 
+    def prepare(self, generator: torch.Generator) -> None:
+        """Measure again, on the weights about to be served, what belongs to them (a batch norm's standing statistics)."""
+
     def optimizer(self, player: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of one player."""
         raise TypeError(f"{type(self).__name__} does not say how its players learn: define optimizer()")
@@ -189,6 +266,10 @@ class Game(Model):
     def noise(self, n: int, *shape: int, like: Tensor) -> Tensor:
         """Standard normal noise ``(n, *shape)`` for this process's examples, drawn for the global batch."""
         return distributed.shard(torch.randn(n * distributed.world(), *shape, device=like.device, dtype=like.dtype))
+
+    def told(self, batch: Batch) -> Tensor | None:
+        """The classes of a batch, one-hot ``(N, K)``; None where the model is told none."""
+        return one_hot(batch.label, self.classes) if self.classes and batch.label is not None else None
 
 
 class OnePlayerGame(Game):
@@ -215,7 +296,13 @@ class AdamConfig(ModelConfig):
     ----------
     batch_size : int
         Examples of the global batch.
-    learning_rate : float
+    learning_rate : float, optional
+        2e-3 for images and 1e-3 for rows of numbers when absent.
+    mirror : bool
+        Half of the images, drawn anew each time, are shown mirrored left to right.
+    halve_images : int
+        Images over which the learning rate halves, again and again; 0 keeps it. (A schedule over the budget would change
+        when a run is extended.)
     betas : tuple of float
     average_images : int
         Half-life, in images, of the exponential moving average of the weights that is served; 0 serves the last weights.
@@ -223,7 +310,9 @@ class AdamConfig(ModelConfig):
     """
 
     batch_size: int = Field(default=64, ge=1, le=65536)
-    learning_rate: float = Field(default=2e-3, gt=0, le=10)
+    learning_rate: float | None = Field(default=None, gt=0, le=10)
+    mirror: bool = False
+    halve_images: int = Field(default=0, ge=0)
     betas: Betas = (0.9, 0.999)
     average_images: int = Field(default=10_000, ge=0)
 
@@ -231,9 +320,18 @@ class AdamConfig(ModelConfig):
 class AdamGame(Game):
     """A game whose players use Adam (Kingma & Ba 2015) with the settings of an `AdamConfig`."""
 
+    epsilon: ClassVar[float] = 1e-8
+
+    def learning_rate(self, player: str) -> float:
+        """The step size a player starts with."""
+        return self.config.learning_rate or (1e-3 if isinstance(self.schema.target, VectorSpec) else 2e-3)
+
     def optimizer(self, player: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         first, second = self.config.betas
-        fused = parameters[0].device.type in ("cpu", "cuda")
         return torch.optim.Adam(
-            parameters, lr=self.config.learning_rate, betas=(float(first), float(second)), fused=fused
+            parameters,
+            lr=self.learning_rate(player),
+            betas=(float(first), float(second)),
+            eps=self.epsilon,
+            fused=parameters[0].device.type in ("cpu", "cuda"),
         )

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from . import distributed
-from .game import Draw, Game, Report, Stats, Turn
+from .game import Draw, Game, Part, Report, Stats, Turn
+
+_SINGULAR_VECTORS = (".parametrizations.weight.0._u", ".parametrizations.weight.0._v")  # of torch's spectral norm
 
 
 class NonFinite(Exception):
@@ -26,17 +28,18 @@ class NonFinite(Exception):
 class Average:
     """Exponential moving average of a game's weights and floating-point buffers.
 
-    Batch-norm statistics are averaged along with the weights they belong to; counters are copied.
+    Batch-norm statistics are averaged along with the weights they belong to. Counters are copied, and so are the singular
+    vectors of spectral norms: an average of unit vectors is shorter than one, and weights divided by what it gives grow.
     """
 
     def __init__(self, game: Game, half_life: int):
         self.half_life = half_life
         live = {k: v for k, v in game.state_dict(keep_vars=True).items()}
         self.state = {k: v.detach().clone() for k, v in live.items()}
-        floating = [k for k, v in live.items() if v.is_floating_point()]
+        floating = [k for k, v in live.items() if v.is_floating_point() and not k.endswith(_SINGULAR_VECTORS)]
         self._live = [live[k].detach() for k in floating]
         self._mean = [self.state[k] for k in floating]
-        self._copied = [(self.state[k], v.detach()) for k, v in live.items() if not v.is_floating_point()]
+        self._copied = [(self.state[k], v.detach()) for k, v in live.items() if k not in set(floating)]
 
     def update(self, batch_images: int, images: int) -> None:
         """Move towards the live weights after a round of `batch_images`, `images` seen so far."""
@@ -62,24 +65,30 @@ class Referee:
     ----------
     game : Game
         In train mode, on its device.
+
+    Attributes
+    ----------
     rate : float
         Factor on every learning rate (halved by a roll-back).
     """
 
-    def __init__(self, game: Game, rate: float = 1.0):
+    def __init__(self, game: Game):
         self.game = game
         self.parameters = {player: game.parameters_of(player) for player in game.players}
         self.optimizers = {p: game.optimizer(p, parameters) for p, parameters in self.parameters.items()}
-        self.set_rate(rate)
+        self.rate = 1.0
+        self._initial = {p: [g["lr"] for g in optimizer.param_groups] for p, optimizer in self.optimizers.items()}
         half_life = getattr(game.config, "average_images", 0)
+        self._pending: dict[str, Tensor] = {}  # losses of a turn that is not complete yet
         self.average = Average(game, half_life) if half_life else None
 
-    def set_rate(self, rate: float) -> None:
-        """Scale the configured learning rates."""
+    def _set_rates(self, images: int) -> None:
+        """Learning rates are a pure function of the configuration, the roll-backs and the images seen."""
+        halve = getattr(self.game.config, "halve_images", 0)
+        rate = self.rate * 0.5 ** (images / halve) if halve else self.rate
         for player, optimizer in self.optimizers.items():
-            fresh = self.game.optimizer(player, self.parameters[player])
-            for group, default in zip(optimizer.param_groups, fresh.param_groups, strict=True):
-                group["lr"] = default["lr"] * rate
+            for group, initial in zip(optimizer.param_groups, self._initial[player], strict=True):
+                group["lr"] = initial * rate
 
     def play_round(self, draw: Draw) -> Round:
         """Play one round and average the weights.
@@ -91,6 +100,7 @@ class Referee:
         """
         result = Round()
         before = draw.images
+        self._set_rates(before)
         moves = self.game.play(draw)
         answer: Report | dict[str, Tensor] | None = None
         while True:
@@ -102,17 +112,24 @@ class Referee:
                 answer = {name: number.detach().clone() for name, number in move.numbers.items()}
                 distributed.mean_(answer.values())
             else:
-                answer = self._settle(move, result)
+                self._differentiate(move, result)
+                answer = None if isinstance(move, Part) else self._settle(list(move.losses), result)
         if self.average:
             self.average.update(draw.images - before, draw.images)
         return result
 
-    def _settle(self, turn: Turn, result: Round) -> Report:
-        """Gradients of every moving player from the shared forward, then all their steps."""
+    def _differentiate(self, turn: Turn, result: Round) -> None:
+        """Gradients of every moving player from the shared forward, on top of those of the parts before."""
         players = list(turn.losses)
         for player in players:
             turn.losses[player].backward(inputs=self.parameters[player], retain_graph=player != players[-1])
-        losses = {player: loss.detach() for player, loss in turn.losses.items()}
+            loss = turn.losses[player].detach()
+            self._pending[player] = self._pending[player] + loss if player in self._pending else loss
+        result.terms.update({name: term.detach() for name, term in turn.terms.items()})
+
+    def _settle(self, players: list[str], result: Round) -> Report:
+        """The mean of the gradients over processes, a look at whether they are finite, then all players' steps."""
+        losses, self._pending = self._pending, {}
         gradients = {p: [w.grad for w in self.parameters[p] if w.grad is not None] for p in players}
         distributed.mean_([*losses.values(), *(g for group in gradients.values() for g in group)])
         norms = {p: torch.stack(torch._foreach_norm(g)).norm() for p, g in gradients.items() if g}
@@ -126,7 +143,6 @@ class Referee:
             self.optimizers[player].step()
         self._clear(players)
         result.losses.update(losses)
-        result.terms.update({name: term.detach() for name, term in turn.terms.items()})
         result.gradient_norms.update(norms)
         return Report(losses, norms)
 

@@ -2,7 +2,8 @@
 
 Randomness is a pure function of (seed, round): torch's default generators are re-seeded before each round, so noise,
 dropout and augmentation replay exactly and a resumed run needs no generator state. Evaluation and pictures draw from
-generators of their own. The trainer knows no metric: what is measured on the way is passed in as a callable.
+generators of their own. The trainer knows no metric: what is measured on the way is passed in as a callable, and so is
+what watches the numbers of the rounds for trouble; neither has any influence on training.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from .budget import Budget
 from .checkpoint import Checkpoint, RunFolder, finite
 from .data import Batch, Loader
 from .errors import RunError, StorageError, TrainingError
-from .events import Event, Sink
+from .events import Alarm, Event, Sink
 from .game import Game
 from .referee import NonFinite, Referee, Round
 
@@ -29,9 +30,17 @@ MOST_SKIPS = 3  # non-finite rounds before a roll-back
 MOST_ROLLBACKS = 2
 MOST_FAILED_SAVES = 3
 LOG_SECONDS = 1.0  # between two looks at the losses; looking synchronises the device
+READINGS = 50  # of a round's numbers, for the watch, between two looks at the model
 CHECKPOINT_SHARE = 30  # a checkpoint is at most this fraction of the time since the last
 
 Monitor = Callable[[Game, int], dict[str, float]]
+Watch = Callable[[int, Mapping[str, float]], Iterable[Alarm]]
+
+NON_FINITE = "non-finite"
+_NON_FINITE_TEXT = (
+    "{}. Try a lower learning_rate; in an adversarial game also a penalty on the discriminator (penalty=r1), "
+    "without which its weights can grow without end."
+)
 
 
 class Interrupted(Exception):
@@ -55,6 +64,15 @@ class Progress:
     skips: int = 0
     rollbacks: int = 0
     milestone: int = 0  # the round that a roll-back comes back to
+
+
+def numbers_of(result: Round) -> dict[str, float]:
+    """A round's losses, terms and gradient norms by name; reading them waits for the device."""
+    return {
+        **{f"loss/{k}": float(v) for k, v in result.losses.items()},
+        **{k: float(v) for k, v in result.terms.items()},
+        **{f"gradient/{k}": float(v) for k, v in result.gradient_norms.items()},
+    }
 
 
 class CountedDraw:
@@ -101,6 +119,8 @@ class Trainer:
         Images between two looks at the model (monitor and pictures).
     monitor : callable, optional
         ``(served game in eval mode, images) -> numbers``, run at every look in the main process.
+    watch : callable, optional
+        ``(images, a round's numbers) -> alarms``, run `READINGS` times between two looks in the main process.
     sinks : sequence of Sink
     checkpoint_seconds : float
         Least time between two checkpoints.
@@ -118,12 +138,13 @@ class Trainer:
         every: int,
         served: Game,
         monitor: Monitor | None = None,
+        watch: Watch | None = None,
         sinks: Callable[[int], Sequence[Sink]] = lambda _: (),
         checkpoint_seconds: float = 30.0,
     ):
         self.game, self.loader, self.folder = game, loader, folder
         self.budget, self.seed, self.device = budget, seed, device
-        self.every, self.monitor, self.served = every, monitor, served
+        self.every, self.monitor, self.watch, self.served = every, monitor, watch, served
         self.checkpoint_seconds = checkpoint_seconds
         self.total = budget.images(len(loader))
         self.referee = Referee(game.train())
@@ -133,6 +154,7 @@ class Trainer:
         self.sinks: Sequence[Sink] = ()
         self._signal: int | None = None
         self._failed_saves = 0
+        self._alarmed = False  # about numbers that are not finite
         resumed = self._resume()
         self.sinks = sinks(self.progress.round) if distributed.is_main() else ()
         for warning in self.warnings:
@@ -179,6 +201,7 @@ class Trainer:
             except NonFinite as trouble:
                 self._recover(trouble)
                 continue
+            self._read(result, before)
             if self._finished():
                 self._look()
             elif self.progress.images // self.every > before // self.every:
@@ -186,6 +209,7 @@ class Trainer:
                 # Isolated bad rounds are forgiven. A roll-back comes back to here and not to where the clock had a
                 # checkpoint written, so that a run that was killed in between ends like one that was not.
                 self.progress = replace(self.progress, skips=0, milestone=self.progress.round)
+                self._clear()
             now = time.monotonic()
             if now - logged_at > LOG_SECONDS:
                 logged_at = now
@@ -238,6 +262,7 @@ class Trainer:
         """The game with the weights to be served (averaged where there is an average), in eval mode."""
         average = self.referee.average
         self.served.load_state_dict(average.state if average else self.game.state_dict())
+        self.served.prepare(torch.Generator().manual_seed(self.seed))
         return self.served.eval()
 
     def _look(self) -> None:
@@ -248,16 +273,24 @@ class Trainer:
         if numbers:
             self.emit("monitor", numbers)
 
-    def _log(self, result: Round) -> None:
-        numbers = {f"loss/{k}": float(v) for k, v in result.losses.items()}
-        numbers |= {k: float(v) for k, v in result.terms.items()}
-        numbers |= {f"gradient/{k}": float(v) for k, v in result.gradient_norms.items()}
-        self.emit("log", numbers)
+    def _read(self, result: Round, before: int) -> None:
+        """Show the watch a round; `before` is where the round began, in images."""
+        stride = max(1, self.every // READINGS)
+        if self.watch and distributed.is_main() and self.progress.images // stride > before // stride:
+            self.alarm(self.watch(self.progress.images, numbers_of(result)))
 
-    def emit(self, kind: str, numbers: dict[str, float] | None = None, text: str = "") -> None:
+    def _log(self, result: Round) -> None:
+        self.emit("log", numbers_of(result))
+
+    def alarm(self, alarms: Iterable[Alarm]) -> None:
+        """Tell the sinks of alarms that begin or end."""
+        for alarm in alarms:
+            self.emit("clear" if alarm.over else "alarm", alarm.numbers, alarm.text, alarm.name)
+
+    def emit(self, kind: str, numbers: Mapping[str, float] | None = None, text: str = "", name: str = "") -> None:
         """Send an event, stamped with where training stands, to every sink."""
         p = self.progress
-        event = Event(kind, p.round, p.images, round(p.seconds, 4), round(p.cpu_seconds, 4), numbers or {}, text)
+        event = Event(kind, p.round, p.images, round(p.seconds, 4), round(p.cpu_seconds, 4), numbers or {}, text, name)
         for sink in self.sinks:
             sink.emit(event)
 
@@ -321,7 +354,7 @@ class Trainer:
         except (ValueError, IndexError) as error:
             raise RunError(f"its optimizer state belongs to other networks ({error}).") from None
         self.progress = Progress(**state)
-        self.referee.set_rate(self.progress.rate)
+        self.referee.rate = self.progress.rate
         self.draw = CountedDraw(self.loader, self.progress)
 
     # -- trouble -----------------------------------------------------------------------------------------------------
@@ -336,6 +369,7 @@ class Trainer:
             images=self.draw.images,
             skips=self.progress.skips + 1,
         )
+        self._sound(place)
         if self.progress.skips <= MOST_SKIPS:
             self._warn(f"{place}: round skipped ({self.progress.skips} of {MOST_SKIPS})")
         else:
@@ -343,6 +377,7 @@ class Trainer:
 
     def _roll_back(self, place: str) -> None:
         """Go back to the last milestone with half the learning rate."""
+        self._sound(place)
         rollbacks, rate = self.progress.rollbacks + 1, self.progress.rate / 2
         distributed.barrier()  # until the main process has committed what all will read
         steps = [step for step in self.folder.steps() if step <= self.progress.milestone]
@@ -353,8 +388,19 @@ class Trainer:
             )
         step = self._restore_newest(steps)
         self.progress = replace(self.progress, rollbacks=rollbacks, rate=rate, skips=0)
-        self.referee.set_rate(rate)
+        self.referee.rate = rate
         self._warn(f"{place}: rolled back to checkpoint {step}, learning rate x {rate:g}")
+
+    def _sound(self, place: str) -> None:
+        """Raise the alarm about numbers that are not finite, once until the next milestone."""
+        if not self._alarmed:
+            self._alarmed = True
+            self.alarm([Alarm(NON_FINITE, {"skips": self.progress.skips}, _NON_FINITE_TEXT.format(place))])
+
+    def _clear(self) -> None:
+        if self._alarmed:
+            self._alarmed = False
+            self.alarm([Alarm(NON_FINITE, over=True)])
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

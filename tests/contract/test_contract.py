@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from genarena.data import Dataset, ImageSpec, Loader
 from genarena.errors import CapabilityError, UsageError
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel, build
-from genarena.game import Game, Turn
+from genarena.game import Capability, Game, Turn
 from genarena.kinds import kind_of
 from genarena.models import MODELS
 from genarena.referee import Referee, Round
@@ -27,8 +27,8 @@ from genarena.trainer import CountedDraw, Progress, seed_round
 
 NAMES = sorted(MODELS)
 GAMES = sorted(name for name, model in MODELS.items() if issubclass(model, Game))
-IMAGES_ONLY = {"dcgan"}
-CAPABILITIES = ("sample", "encode", "reconstruct", "log_prob", "anomaly_score")
+IMAGES_ONLY = {"dcgan", "biggan", "stylegan"}
+CAPABILITIES = get_args(Capability)
 
 # What is tuned from time to time is set here, so that a golden loss changes only where the algorithm does.
 TUNED = {
@@ -43,9 +43,14 @@ TUNED = {
 # Loss by player after five rounds on digits with seed 0 and nets of width 8; for PCA the mean log p(x) of the val split.
 GOLDEN: dict[str, dict[str, float]] = {
     "autoencoder": {"autoencoder": 55.527618408203125},
+    "biggan": {"discriminator": 1.1065404415130615, "generator": -0.080780990421772},
+    "cgan": {"discriminator": 1.3057197332382202, "generator": 0.6638033986091614},
+    "cvae": {"vae": 88.2049789428711},
+    "cvaegan": {"encoder": -148.898681640625, "generator": 0.5094890594482422, "discriminator": 1.3102924823760986},
     "dcgan": {"discriminator": 1.2388761043548584, "generator": 0.6897966861724854},
     "gan": {"discriminator": 1.3456764221191406, "generator": 0.6803327798843384},
     "pca": {"log_prob": -172.50704956054688},
+    "stylegan": {"discriminator": 1.3865187168121338, "generator": 0.7315537929534912},
     "vae": {"vae": 79.67971801757812},
     "vaegan": {"encoder": -155.69873046875, "generator": 0.523654043674469, "discriminator": 1.3456345796585083},
 }
@@ -60,7 +65,13 @@ def settings_of(name: str) -> dict[str, Any]:
     """Settings that make a model small."""
     if not issubclass(MODELS[name], Game):
         return {"latent_dim": 3}
-    return {"latent_dim": 4, "batch_size": 16, "network": {"width": 8, "depth": 2}}
+    return {"latent_dim": 4, "batch_size": 16, "network": network_of(name, 8)}
+
+
+def network_of(name: str, width: int) -> dict[str, int]:
+    """Small nets: of a width, and two layers deep where that can be chosen."""
+    fields = type(MODELS[name].Config.parse({}).network).model_fields
+    return {"width": width, **({"depth": 2} if "depth" in fields else {})}
 
 
 @pytest.fixture(scope="session")
@@ -235,7 +246,7 @@ def test_resume_is_exact(
 
 @cases(GAMES)
 def test_it_overfits_sixteen_examples(name: str, kind: str, sixteen: dict[str, Dataset]) -> None:
-    settings = {"learning_rate": 2e-3, "average_images": 0, "network": {"width": 16, "depth": 2}}
+    settings = {"learning_rate": 2e-3, "average_images": 0, "network": network_of(name, 16)}
     game, draw = set_up(name, sixteen[kind], **settings)
     x = game.kind.normalise(game.kind.to_tensor(sixteen[kind].values("train")), game.schema.target)
     reconstructs = game.capabilities()["reconstruct"] is None
@@ -254,7 +265,7 @@ def test_it_overfits_sixteen_examples(name: str, kind: str, sixteen: dict[str, D
 
     play(game, draw, 1)  # running statistics of batch norm exist from the first round on
     start = error()
-    play(game, draw, 100 if kind == "images" else 500)
+    play(game, draw, 150 if kind == "images" else 500)
     assert error() < start / (3 if reconstructs else 1.5)
 
 
@@ -264,6 +275,8 @@ def test_it_overfits_sixteen_examples(name: str, kind: str, sixteen: dict[str, D
 def ask(fitted: FittedModel, capability: str, values: np.ndarray) -> np.ndarray:
     if capability == "sample":
         return fitted.sample(7, seed=1)
+    if capability == "condition":
+        return fitted.sample(7, seed=1, label=1)
     return getattr(fitted, capability)(values)
 
 
@@ -280,7 +293,7 @@ def test_outputs_have_shape_type_range_and_no_noise(
         out = ask(fitted, capability, values)
         assert np.array_equal(out, ask(fitted, capability, values)), capability
         assert np.isfinite(out).all()
-        if capability in ("sample", "reconstruct"):
+        if capability in ("sample", "condition", "reconstruct"):
             assert out.shape == (7, *spec.shape)
             assert out.dtype == values.dtype
             assert not isinstance(spec, ImageSpec) or out.max() < spec.levels
@@ -301,6 +314,12 @@ def test_samples_follow_their_seed(name: str, kind: str, trained: Callable) -> N
     assert np.array_equal(fitted.latents(600, seed=1)[:8], fitted.latents(8, seed=1))
 
 
+def one_class_of(model: Any, generator: torch.Generator) -> torch.Tensor:
+    if not model.classes:
+        raise TypeError("it is told no classes")
+    return model.decode(model.latents(3, generator))
+
+
 @cases(NAMES)
 def test_capabilities_tell_the_truth(name: str, kind: str, datasets: dict[str, Dataset], trained: Callable) -> None:
     _, fitted = trained(name, kind)
@@ -308,6 +327,7 @@ def test_capabilities_tell_the_truth(name: str, kind: str, datasets: dict[str, D
     generator = torch.Generator()
     raw: dict[str, Callable[[], Any]] = {
         "sample": lambda: fitted.model.decode(fitted.model.latents(3, generator)),
+        "condition": lambda: one_class_of(fitted.model, generator),
         "encode": lambda: fitted.model.encode(x),
         "reconstruct": lambda: fitted.model.reconstruct(x),
         "log_prob": lambda: fitted.model.log_prob(x, 2, generator),

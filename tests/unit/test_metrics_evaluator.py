@@ -152,7 +152,6 @@ def test_undefined_scores_have_reasons_and_raise_nothing(evaluator: Evaluator) -
         scores = evaluator.panel(evaluator.reference[:count], seed=0)
         assert set(scores) == set(evaluator.floor)
         assert scores["precision/pca"].value is None and reason in scores["precision/pca"].reason
-    assert evaluator.fast(evaluator.reference[:1]) == np.inf
 
 
 def test_rows_that_are_not_finite_are_said(row_folder: Path, row_data: Dataset) -> None:
@@ -164,7 +163,6 @@ def test_rows_that_are_not_finite_are_said(row_folder: Path, row_data: Dataset) 
     scores = evaluator.panel(samples, seed=0)
     assert {score.value for score in scores.values()} == {None}
     assert "7 of 300 samples are not finite" in scores["c_t"].reason
-    assert evaluator.fast(samples) == np.inf
     assert evaluator.reconstruction(evaluator.reference, samples)["mse"].value is None
     huge = np.full_like(evaluator.reference, 3e38)
     assert all(score.value is None or np.isfinite(score.value) for score in evaluator.panel(huge, seed=0).values())
@@ -200,9 +198,8 @@ def test_reconstruction_and_paths(evaluator: Evaluator, row_folder: Path, row_da
     assert vectors.path(np.repeat(x[:4, None], 5, axis=1))["path_length/pca"].value is None
 
 
-def test_fast_and_spectrum(evaluator: Evaluator, digit_data: Dataset) -> None:
+def test_spectrum(evaluator: Evaluator, digit_data: Dataset) -> None:
     train = digit_data.values("train")[:400]
-    assert 0 < evaluator.fast(train) < 4 < evaluator.fast(np.zeros_like(train))
     frequency, power = evaluator.spectrum(train)
     assert frequency.tolist() == [0.125, 0.25, 0.375, 0.5] and power.shape == (4,)
 

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from genarena import best
 from genarena import trainer as module
+from genarena.best import keep_best, read_best
 from genarena.budget import Budget
-from genarena.checkpoint import RunFolder, finite, read_json, write_json
-from genarena.data import Dataset, Loader
-from genarena.errors import RunError, StorageError, TrainingError, UsageError
-from genarena.events import Event, read_events
+from genarena.checkpoint import RunFolder, finite, read_tensors
+from genarena.comparison import cell as cells
+from genarena.comparison import compare
+from genarena.comparison import run as supervisor
+from genarena.comparison.measure import random_space, validation_monitor
+from genarena.data import Dataset, Loader, open_dataset
+from genarena.errors import CapabilityError, RunError, StorageError, TrainingError, UsageError
+from genarena.events import Alarm, Event, read_events
+from genarena.files import read_json, sha256_of, write_json
 from genarena.fit import fit, plan
-from genarena.fitted import build, load_model
+from genarena.fitted import FittedModel, build, load_model
 from genarena.kinds import kind_of
+from genarena.metrics.frechet import frechet_distance
+from genarena.models import MODELS
 from genarena.models.autoencoder import Autoencoder
 from genarena.trainer import Interrupted, Trainer
 
@@ -219,6 +231,52 @@ def test_a_run_killed_before_a_roll_back_ends_like_one_that_was_not(
         for name, tensor in whole.game.state_dict().items():
             assert torch.equal(tensor, resumed.game.state_dict()[name]), name
         assert replace(whole.progress, seconds=0, cpu_seconds=0) == replace(resumed.progress, seconds=0, cpu_seconds=0)
+
+
+def test_numbers_that_are_not_finite_raise_one_alarm_until_the_next_milestone(make: Callable[..., Trainer]) -> None:
+    trainer = make(poison("loss", range(6, 9)))
+    trainer.run()
+    (alarm,) = events_of(trainer, "alarm")
+    assert (alarm.name, alarm.round) == ("non-finite", 7)
+    assert (
+        alarm.text.startswith("the loss of player 'autoencoder' is not finite at 96 images")
+        and "Try a lower" in alarm.text
+    )
+    (clear,) = events_of(trainer, "clear")
+    assert (clear.name, clear.images) == ("non-finite", 160)
+    again = make(poison("buffer", range(5, 6), times=1), folder=trainer.folder.path.with_name("again"))
+    again.run()
+    assert [e.text.partition(".")[0] for e in events_of(again, "alarm")] == ["a weight or buffer is not finite"]
+
+
+# -- the watch ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_watch_is_shown_rounds_at_its_cadence_and_changes_nothing(
+    make: Callable[..., Trainer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[int, set[str]]] = []
+
+    def watch(images: int, numbers: Any) -> list[Alarm]:
+        torch.rand(3)
+        shown.append((images, set(numbers)))
+        return [Alarm("trouble", {"n": 1.0}, "try this", over=images > 160)] if images in (96, 192) else []
+
+    monkeypatch.setattr(module, "READINGS", 2)  # between two looks, which are 80 images apart
+    watched, plain = make(watch=watch), make(folder=tmp_path / "plain")
+    watched.run()
+    plain.run()
+    assert [images for images, _ in shown] == [48, 80, 128, 160, 208, 240, 288, 320]
+    assert shown[0][1] == {"loss/autoencoder", "gradient/autoencoder", "mse"}
+    assert all(torch.equal(t, plain.game.state_dict()[name]) for name, t in watched.game.state_dict().items())
+    assert events_of(watched, "alarm") == []
+    monkeypatch.setattr(module, "READINGS", 10**6)
+    every = make(watch=watch, folder=tmp_path / "every")
+    every.run()
+    assert [(e.kind, e.name, e.images, e.text) for e in (*events_of(every, "alarm"), *events_of(every, "clear"))] == [
+        ("alarm", "trouble", 96, "try this"),
+        ("clear", "trouble", 192, "try this"),
+    ]
 
 
 # -- disks -------------------------------------------------------------------------------------------------------------
@@ -490,3 +548,199 @@ def test_an_unfinished_or_damaged_run_cannot_be_loaded(images: Dataset, tmp_path
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(RunError, match="has no finished model"):
         load_model(tmp_path)
+
+
+# -- the best weights --------------------------------------------------------------------------------------------------
+
+
+def distance(fitted: FittedModel, _images: int = 0) -> dict[str, float]:
+    """A number that goes up and down as training goes on, and is a function of the weights alone."""
+    total = sum(float(p.double().abs().sum()) for p in fitted.model.parameters())
+    return {"fd": 100 * total % 1}
+
+
+def train_best(images: Dataset, folder: Path, **options: Any) -> FittedModel:
+    return fit(run_plan(images, **options), folder, threads=1, monitor=distance, checkpoint_seconds=0.0)
+
+
+def looks_of(folder: Path) -> dict[int, float]:
+    return {e["images"]: e["numbers"]["fd"] for e in read_events(folder / "events.jsonl") if e["kind"] == "monitor"}
+
+
+def test_the_best_look_is_kept(whole: Path) -> None:
+    looks = looks_of(whole)
+    assert len(looks) == 11
+    where = min(looks, key=looks.__getitem__)
+    record = read_json(whole / "result.json")["best"]
+    assert record == read_best(whole) == {"fd": looks[where], "images": where, "sha256": record["sha256"]}
+    assert record["sha256"] == sha256_of(whole / "best.safetensors")
+    assert distance(load_model(whole, checkpoint="best")) == {"fd": looks[where]}
+    assert distance(load_model(whole)) == {"fd": looks[320]}
+
+
+def test_the_best_weights_have_no_p_values(whole: Path) -> None:
+    assert load_model(whole).calibration is not None
+    with pytest.raises(CapabilityError, match="have no p-values"):
+        load_model(whole, checkpoint="best").p_value(np.ones(1))
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(patch: pytest.MonkeyPatch, owner: Any, name: str, number: int, *, after: bool = False) -> None:
+    """End the process at the n-th call of something, before or after it is done."""
+    original, count = getattr(owner, name), iter(range(1, 10**6))
+
+    def called(*args: Any, **options: Any) -> Any:
+        mine = next(count)
+        if mine == number and not after:
+            raise Killed
+        result = original(*args, **options)
+        if mine == number:
+            raise Killed
+        return result
+
+    patch.setattr(owner, name, called)
+
+
+@pytest.fixture(scope="module")
+def whole(images: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An undisturbed run, whose best look is neither the first nor the last."""
+    folder = tmp_path_factory.mktemp("whole")
+    train_best(images, folder)
+    assert 0 < read_best(folder)["images"] < 320  # type: ignore[index]
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "after"),
+    [
+        (RunFolder, "commit", False),
+        (best, "write_tensors", True),
+        (best, "sync_folder", True),
+        (best, "write_json", True),
+    ],
+    ids=["before the checkpoint", "before the weights are in place", "before the record", "after the record"],
+)
+def test_a_kill_between_look_and_save_changes_no_choice(
+    images: Dataset, tmp_path: Path, whole: Path, owner: Any, name: str, after: bool
+) -> None:
+    looks = looks_of(whole)
+    record = read_best(whole)
+    assert record is not None
+    kept = sum(
+        value < min(list(looks.values())[:index], default=math.inf) for index, value in enumerate(looks.values())
+    )
+    # The checkpoint of the best look is that of its round, after one before the first round.
+    for number in (1, record["images"] // 16 + 1 if owner is RunFolder else kept):
+        folder = tmp_path / f"{number}"
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(patch, owner, name, number, after=after)
+            with pytest.raises(Killed):
+                train_best(images, folder)
+        train_best(images, folder)
+        assert read_best(folder) == read_json(folder / "result.json")["best"] == record
+        assert looks_of(folder) == looks
+
+
+def test_a_longer_budget_goes_on_choosing(images: Dataset, tmp_path: Path) -> None:
+    train_best(images, tmp_path)
+    train_best(images, tmp_path, budget="640 images")
+    looks = looks_of(tmp_path)
+    assert max(looks) == 640
+    assert read_json(tmp_path / "result.json")["best"]["fd"] == min(looks.values())
+
+
+def test_the_first_of_equals_stays_and_what_is_not_finite_is_never_best(tmp_path: Path) -> None:
+    for images, value in enumerate([math.nan, math.inf, 2.0, 1.0, 1.0, math.nan, -math.inf, 3.0]):
+        keep_best(tmp_path, value, images, {"w": torch.full((2,), float(images))})
+    record = read_best(tmp_path)
+    assert record is not None and (record["fd"], record["images"]) == (1.0, 3)
+    assert read_tensors(tmp_path / "best.safetensors")["w"].tolist() == [3, 3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.json", "best.safetensors"]
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"fd": "low", "images": 1, "sha256": 3}', '{"fd": NaN}'])
+def test_a_damaged_record_is_none(tmp_path: Path, record: str) -> None:
+    assert read_best(tmp_path) is None
+    keep_best(tmp_path, 1.0, 5, {"w": torch.ones(2)})
+    (tmp_path / "best.json").write_text(record)
+    assert read_best(tmp_path) is None
+    keep_best(tmp_path, 9.0, 6, {"w": torch.ones(2)})
+    assert read_best(tmp_path)["images"] == 6  # type: ignore[index]
+
+
+def test_a_run_that_begins_anew_forgets_its_best(images: Dataset, tmp_path: Path) -> None:
+    keep_best(tmp_path, -1.0, 5, {"w": torch.ones(2)})
+    train_best(images, tmp_path)
+    assert read_best(tmp_path)["fd"] == min(looks_of(tmp_path).values())  # type: ignore[index]
+
+
+def test_where_no_best_was_kept(images: Dataset, tmp_path: Path) -> None:
+    fit(run_plan(images), tmp_path / "run", threads=1)
+    fit(run_plan(images, "pca"), tmp_path / "pca")
+    for folder in (tmp_path / "run", tmp_path / "pca"):
+        assert read_json(folder / "result.json")["best"] is None
+        with pytest.raises(RunError, match="kept no best weights"):
+            load_model(folder, checkpoint="best")
+    with pytest.raises(UsageError, match="checkpoint='worst': last or best"):
+        load_model(tmp_path / "run", checkpoint="worst")
+
+
+def test_damaged_best_weights_are_not_loaded(images: Dataset, tmp_path: Path) -> None:
+    train_best(images, tmp_path)
+    content = bytearray((tmp_path / "best.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "best.safetensors").write_bytes(content)
+    with pytest.raises(RunError, match="kept no best weights"):
+        load_model(tmp_path, checkpoint="best")
+
+
+def test_the_validation_distance_is_that_of_the_val_split(digits: Dataset) -> None:
+    space = random_space(digits.schema.target)
+    model = MODELS["gan"]
+    config = model.Config.parse({"network": {"architecture": "mlp", "width": 8}})
+    fitted = FittedModel(build(model, config, digits.schema, 0), {"model": "gan"})
+    expected = frechet_distance(space(digits.values("val")), space(fitted.sample(1000)))
+    without_test = replace(digits, splits={**digits.splits, "test": digits.splits["test"][:0]})
+    assert validation_monitor(without_test)(fitted, 0) == {"fd": pytest.approx(expected)}
+    without_val = replace(digits, splits={**digits.splits, "val": digits.splits["val"][:0]})
+    assert validation_monitor(without_val)(fitted, 0) == {}
+    autoencoder = FittedModel(
+        build(Autoencoder, Autoencoder.Config.parse(SMALL), digits.schema, 0), {"model": "autoencoder"}
+    )
+    assert validation_monitor(digits)(autoencoder, 0) == {}
+
+
+def test_a_comparison_measures_the_weights_it_was_asked_for(
+    bars: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(folder: Path, cell: Any, threads: int | None) -> Any:
+        code = cells.main([str(folder), cell.id, "1"])
+        process = SimpleNamespace(returncode=code, poll=lambda: code, communicate=lambda: None, pid=-1)
+        return supervisor.Worker(cell, folder / "runs" / cell.id, process)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(supervisor, "_start", start)
+    monkeypatch.setattr(supervisor, "POLL_SECONDS", 0)
+    # Best at the sixth of eleven looks.
+    monkeypatch.setattr(cells, "monitor", lambda _: lambda _, images: {"fd": 1.0 + abs(images - 1024) / 1024})
+    settings = {"latent_dim": 2, "network": {"architecture": "mlp", "width": 16}}
+    options: dict[str, Any] = {"models": ["gan"], "budget": "2k images", "seeds": 1, "samples": 20}
+    options["use"] = "generate-fidelity"
+    dataset, folder = open_dataset(bars[0]), tmp_path / "out"
+    measured = {}
+    for checkpoint in ("best", "last"):
+        record = compare(dataset, folder, settings=settings, jobs=1, checkpoint=checkpoint, **options).record
+        runs = {run["id"]: run for run in record["runs"]}
+        assert record["plan"]["checkpoint"] == checkpoint
+        assert runs["gan-0"]["checkpoint"] == checkpoint and runs["pca-0"]["checkpoint"] == "last"
+        assert runs["gan-0"]["best"] == {"fd": 1.0, "images": 1024}
+        assert runs["gan-0"]["alarms"] == read_json(folder / "runs" / "gan-0" / "result.json")["alarms"]
+        page = (folder / "report.html").read_text(encoding="utf-8")
+        assert ("smallest validation distance on the way" in page) == (checkpoint == "best")
+        fd = next(metric for metric in record["metrics"] if metric["name"] == "fd_inf/random-conv")
+        measured[checkpoint] = fd["scores"]["gan"]["by_seed"]["0"]
+    assert measured["last"] != measured["best"]
+    with pytest.raises(UsageError, match="last or best"):
+        compare(dataset, tmp_path / "other", checkpoint="first", **options)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..budget import Budget
-from ..checkpoint import RunFolder, read_json, write_json
+from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
 from ..errors import RunError, UsageError
+from ..files import read_json, write_json
 from ..fit import choose_device, duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
@@ -22,6 +23,7 @@ from ..metrics import Evaluator
 from ..report import build_report
 from ..uses import find_use
 from .assemble import assemble
+from .measure import weights_of
 from .plan import DEFAULT_MODELS, Cell, Plan, make_plan
 from .run import STALL_SECONDS, Outcome, expected_seconds, run_cells
 
@@ -73,6 +75,7 @@ def compare(
     evaluator: str | Path | None = None,
     features: str | Path | None = None,
     stall_seconds: float = STALL_SECONDS,
+    checkpoint: str = "last",
     command: str = "",
     source: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -85,7 +88,7 @@ def compare(
     dataset : Dataset
     out : str or Path
         The comparison's folder.
-    models, budget, seeds, use, settings, device
+    models, budget, seeds, use, settings, device, checkpoint
         See `make_plan`.
     jobs : int, optional
         Runs at a time: by default one for each core up to four, one on a GPU.
@@ -116,7 +119,16 @@ def compare(
         Where the folder cannot be written.
     """
     folder = Path(out)
-    plan = make_plan(dataset, models=models, budget=budget, seeds=seeds, use=use, settings=settings, device=device)
+    plan = make_plan(
+        dataset,
+        models=models,
+        budget=budget,
+        seeds=seeds,
+        use=use,
+        settings=settings,
+        device=device,
+        checkpoint=checkpoint,
+    )
     jobs, threads = share_cores(jobs, threads, device, len(plan.cells))
     with RunFolder(folder).lock():
         _prepare(folder, plan, dataset)
@@ -137,6 +149,9 @@ def compare(
         )
         say("deciding")
         record = assemble(folder, plan, dataset, judge, outcomes, command=command, source=source or dataset.name)
+        for run in record["runs"]:
+            for name in dict.fromkeys(alarm["name"] for alarm in run.get("alarms", [])):
+                say(f"{run['id']} raised an alarm in training: {name}; the report says more")
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
         return Comparison(folder, record, build_report(folder), failed)
 
@@ -202,9 +217,16 @@ def _evaluator(
     return found
 
 
-def load_winner(folder: Path, use: str, *, trust: bool = False) -> FittedModel:
-    """The model a comparison recommends for a use; see `winner_folder` and `load_model`."""
-    return load_model(winner_folder(folder, use), trust=trust)
+def load_winner(folder: Path, use: str, *, trust: bool = False, checkpoint: str | None = None) -> FittedModel:
+    """The model a comparison recommends for a use, with the weights it measured or those of `checkpoint`.
+
+    See `winner_folder` and `load_model`.
+    """
+    run = winner_folder(folder, use)
+    if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
+        asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
+        checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
+    return load_model(run, trust=trust, checkpoint=checkpoint)
 
 
 def winner_folder(folder: Path, use: str) -> Path:

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 
 from .. import __version__
-from ..checkpoint import read_json, write_json
 from ..data import Dataset, ImageSpec
 from ..errors import GenarenaError
 from ..events import read_events
+from ..files import read_json, write_json
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..models import MODELS
 from ..uses import METRICS, USES, Use, why_not
-from .measure import read_scores, real_picture
+from .measure import read_scores, real_picture, weights_of
 from .plan import Cell, Plan
 from .recommend import Verdict, block_of, decide
 from .run import Outcome
@@ -86,6 +86,7 @@ def assemble(
             "budget": str(plan.budget),
             "views": list(plan.views),
             "device": plan.device,
+            "checkpoint": plan.checkpoint,
             "threads": max((f.fitted.record.get("threads", 1) for f in finished), default=None),
         },
         "evaluator": {
@@ -98,7 +99,7 @@ def assemble(
             ],
         },
         "contenders": [_contender(c.name, fitted[c.name], finished) for c in plan.contenders],
-        "runs": [_run(cell, finished, outcomes, folder) for cell in plan.cells],
+        "runs": [_run(cell, plan, finished, outcomes) for cell in plan.cells],
         "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
         "uses": [
             {
@@ -140,11 +141,12 @@ def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collectio
             continue
         run = folder / "runs" / cell.id
         try:
-            scores = read_scores(run, evaluator.hash)
+            scores = read_scores(run, evaluator.hash, checkpoint=plan.checkpoint)
             if scores is not None and read_json(run / "result.json").get("budget") == str(plan.budget):
                 own = plan.contender(cell.contender).model not in MODELS  # a file the user named in this very plan
-                fitted = load_model(run, trust=own)
-                finished.append(Finished(cell, run, fitted, read_json(run / "result.json"), scores))
+                result = read_json(run / "result.json")
+                fitted = load_model(run, trust=own, checkpoint=weights_of(result, plan.checkpoint)[0])
+                finished.append(Finished(cell, run, fitted, result, scores))
         except GenarenaError:
             continue  # its status and reason stand in the list of runs
     return finished
@@ -186,7 +188,7 @@ def _contender(name: str, fitted: FittedModel | None, finished: Sequence[Finishe
     }
 
 
-def _run(cell: Cell, finished: Sequence[Finished], outcomes: Sequence[Outcome], folder: Path) -> dict[str, Any]:
+def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], outcomes: Sequence[Outcome]) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": cell.id, "contender": cell.contender, "seed": cell.seed, "view": cell.view}
     done = next((f for f in finished if f.cell == cell), None)
     if done is None:
@@ -207,6 +209,9 @@ def _run(cell: Cell, finished: Sequence[Finished], outcomes: Sequence[Outcome], 
         "peak_memory_mb": result["peak_memory_mb"],
         "rollbacks": result["rollbacks"],
         "warnings": result["warnings"],
+        "alarms": result.get("alarms", []),
+        "checkpoint": weights_of(result, plan.checkpoint)[0],
+        "best": {k: best[k] for k in ("fd", "images")} if (best := result.get("best")) else None,
     }
 
 

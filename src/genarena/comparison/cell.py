@@ -10,19 +10,19 @@ import os
 import signal
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 
 import torch
 
-from ..checkpoint import read_json, write_json
 from ..data.store import load_dataset
 from ..errors import GenarenaError, UsageError
+from ..files import read_json, write_json
 from ..fit import fit, plan
+from ..fitted import load_model
 from ..metrics import Evaluator
 from ..trainer import Interrupted
 from ..uses import USES, Context, hidden_class
-from .measure import draw_pictures, measure_run, monitor, read_scores, write_scores
+from .measure import draw_pictures, measure_run, monitor, read_scores, weights_of, write_scores
 from .plan import Cell, Plan
 
 
@@ -43,21 +43,24 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
         settings=contender.settings,
         device=comparison.device,
     )
-    watch = partial(monitor, evaluator) if cell.view == "all" else None
+    watch = monitor(evaluator) if cell.view == "all" else None
     if (run / "config.json").exists():  # the threads of the first start stay, however many runs share the cores now
         threads = read_json(run / "config.json").get("threads", threads)
     fitted = fit(decided, run, threads=threads, monitor=watch)
     uses = [name for name in comparison.uses if USES[name].view == cell.view]
-    if read_scores(run, evaluator.hash, uses) is not None:
+    if read_scores(run, evaluator.hash, uses, comparison.checkpoint) is not None:
         return
     if fitted.device.type == "cpu" and threads:
         torch.set_num_threads(threads)
     result = read_json(run / "result.json")
+    checkpoint, digest = weights_of(result, comparison.checkpoint)
+    if checkpoint == "best":
+        fitted = load_model(run, trust=True, device=decided.device, checkpoint="best")
     context = Context(fitted, view, evaluator, cell.seed, hidden, result)
     scores = measure_run(context, uses)
     if cell.view == "all":
         draw_pictures(run, fitted, evaluator, cell.seed)
-    write_scores(run, evaluator, result["sha256"], uses, scores)
+    write_scores(run, evaluator, digest, uses, scores)
 
 
 def main(arguments: list[str]) -> int:

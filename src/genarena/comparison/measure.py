@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..checkpoint import read_json, write_json
+from ..best import CRITERION
 from ..data import Dataset, ImageSpec
 from ..errors import GenarenaError
+from ..files import read_json, write_json
+from ..fit import Monitor
 from ..fitted import FittedModel
 from ..metrics import Evaluator, Score
+from ..metrics.frechet import frechet_distance
+from ..metrics.score import Undefined
+from ..metrics.spaces import FeatureSpace, NetRecord
 from ..uses import USES, Context, why_not
 from ..uses.interpolate import interpolations
+
+MOST_WATCHED = 1000  # samples, and validation examples, that a curve's distance is measured between
 
 
 def scores_path(run: Path, evaluator_hash: str) -> Path:
@@ -59,14 +67,27 @@ def write_scores(
     write_json(path, record)
 
 
-def read_scores(run: Path, evaluator_hash: str, uses: Iterable[str] = ()) -> dict[str, Score] | None:
-    """Scores of the model that is there now, or None where it was not measured for all of these uses."""
+def weights_of(result: dict[str, Any], checkpoint: str) -> tuple[str, str]:
+    """Which weights of a run are measured where `checkpoint` is asked for, ``last`` or ``best``, and their sha256.
+
+    A run that kept no best ones (it does not sample, or learned in one go) is measured by its last.
+    """
+    if checkpoint == "best" and result.get("best"):
+        return "best", result["best"]["sha256"]
+    return "last", result["sha256"]
+
+
+def read_scores(
+    run: Path, evaluator_hash: str, uses: Iterable[str] = (), checkpoint: str = "last"
+) -> dict[str, Score] | None:
+    """Scores of the weights that are there now, or None where they were not measured for all of these uses."""
     path = scores_path(run, evaluator_hash)
     if not path.exists() or not (run / "result.json").exists():
         return None
     record: Any = read_json(path)
     try:
-        if record["evaluator"] != evaluator_hash or record["model"] != read_json(run / "result.json")["sha256"]:
+        digest = weights_of(read_json(run / "result.json"), checkpoint)[1]
+        if record["evaluator"] != evaluator_hash or record["model"] != digest:
             return None
         if not set(uses) <= set(record["uses"]):
             return None
@@ -75,18 +96,66 @@ def read_scores(run: Path, evaluator_hash: str, uses: Iterable[str] = ()) -> dic
         return None
 
 
-def monitor(evaluator: Evaluator, fitted: FittedModel, _images: int) -> dict[str, float]:
-    """What a learning curve shows: distance of samples, error of reconstructions."""
-    capabilities = fitted.capabilities()
-    numbers: dict[str, float] = {}
-    if capabilities["sample"] is None:
-        numbers["fd"] = evaluator.fast(fitted.sample(min(1000, evaluator.n)))
-    if capabilities["reconstruct"] is None:
-        originals = evaluator.reference[:500]
-        scale = evaluator.spec.levels - 1 if isinstance(evaluator.spec, ImageSpec) else np.asarray(evaluator.spec.scale)
-        error = (originals.astype(np.float64) - fitted.reconstruct(originals)) / scale
-        numbers["mse"] = float(np.square(error).mean())
-    return numbers
+def monitor(evaluator: Evaluator) -> Monitor:
+    """What a learning curve shows: distance of samples to the val split, error of reconstructions of test examples.
+
+    The best weights are chosen by that distance, which never sees the reference that scores are measured against.
+    """
+    watch = validation_monitor(evaluator.dataset, next(iter(evaluator.spaces.values())))
+
+    def read(fitted: FittedModel, images: int) -> dict[str, float]:
+        numbers = watch(fitted, images)
+        if fitted.capabilities()["reconstruct"] is None:
+            originals, spec = evaluator.reference[:500], evaluator.spec
+            scale = spec.levels - 1 if isinstance(spec, ImageSpec) else np.asarray(spec.scale)
+            error = (originals.astype(np.float64) - fitted.reconstruct(originals)) / scale
+            numbers["mse"] = float(np.square(error).mean())
+        return numbers
+
+    return read
+
+
+def validation_monitor(dataset: Dataset, space: FeatureSpace | None = None) -> Monitor:
+    """The plain Fréchet distance of samples to the val split, as ``fd``; nothing without such a split.
+
+    Infinite where it is undefined, so that such a state is never the best one.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    space : FeatureSpace, optional
+        Where it is measured; by default in a small random one.
+    """
+    if len(dataset.splits["val"]) < 2:
+        return lambda fitted, images: {}
+    space = space or random_space(dataset.schema.target)
+    reference = space(dataset.values("val")[:MOST_WATCHED])
+
+    def read(fitted: FittedModel, _images: int) -> dict[str, float]:
+        if fitted.capabilities()["sample"] is not None:
+            return {}
+        try:
+            return {CRITERION: frechet_distance(reference, space(fitted.sample(MOST_WATCHED)))}
+        except (Undefined, np.linalg.LinAlgError):
+            return {CRITERION: math.inf}
+
+    return read
+
+
+def random_space(spec: Any) -> FeatureSpace:
+    """Features of one random network, as they are."""
+    kind, dim = ("random-conv" if isinstance(spec, ImageSpec) else "random-mlp"), 96
+    record = NetRecord(kind, {"seed": 0, "dim": dim})
+    unchanged = {"mean": np.zeros(dim), "components": np.eye(dim)}
+    return FeatureSpace(
+        kind,
+        spec,
+        [record],
+        [record.build(spec)],
+        **unchanged,
+        trained_on="nothing (random weights)",
+        detail="one network",
+    )
 
 
 def draw_pictures(run: Path, fitted: FittedModel, evaluator: Evaluator, seed: int) -> None:

@@ -60,6 +60,7 @@ class Plan:
     uses: tuple[str, ...]
     device: str
     fingerprint: str
+    checkpoint: str = "last"
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -92,6 +93,7 @@ class Plan:
             "uses": list(self.uses),
             "device": self.device,
             "fingerprint": self.fingerprint,
+            "checkpoint": self.checkpoint,
         }
 
     @classmethod
@@ -109,6 +111,7 @@ class Plan:
                 tuple(find_use(name).name for name in record["uses"]),
                 str(record["device"]),
                 str(record["fingerprint"]),
+                _checkpoint(record.get("checkpoint", "last")),
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise RunError(f"the comparison's plan cannot be read ({error}).") from None
@@ -123,6 +126,7 @@ def make_plan(
     use: str | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
+    checkpoint: str = "last",
 ) -> Plan:
     """Decide a comparison.
 
@@ -140,6 +144,9 @@ def make_plan(
     settings : mapping, optional
         ``{"vae": {"beta": 4}}`` for one contender; other keys go to every contender that has them.
     device : str
+    checkpoint : {"last", "best"}
+        Measure every run by the weights at the end of its budget, or by those with the smallest validation distance on the
+        way, where it kept some.
     """
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds={seeds}: give 1 to 1000.")
@@ -157,11 +164,22 @@ def make_plan(
         raise UsageError(f"unknown setting '{key}'.{did_you_mean(key, known | set(names))}")
     contenders = tuple(_contender(name, source, names, given) for name, source in zip(names, sources, strict=True))
     has_labels = dataset.schema.label is not None
-    uses = [find_use(use).name] if use else [u.name for u in USES.values() if has_labels or not u.needs_labels]
+    conditional = [name for name, source in zip(names, sources, strict=True) if find_model(source).conditional]
+    if conditional and not has_labels:
+        raise UsageError(f"'{conditional[0]}' is told classes, and '{dataset.name}' has no labels: leave it out.")
+    open_to_all = [u for u in USES.values() if conditional or "condition" not in u.needs]
+    uses = [find_use(use).name] if use else [u.name for u in open_to_all if has_labels or not u.needs_labels]
     if USES[uses[0]].needs_labels and not has_labels:
         raise UsageError(f"'{use}' needs labels, and '{dataset.name}' has none: give some, or leave --for out.")
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
-    return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), device, dataset.fingerprint)
+    chosen = _checkpoint(checkpoint)
+    return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), device, dataset.fingerprint, chosen)
+
+
+def _checkpoint(name: Any) -> str:
+    if name not in ("last", "best"):
+        raise UsageError(f"checkpoint='{name}': last or best.")
+    return str(name)
 
 
 def _contender(name: str, source: str, names: Sequence[str], settings: Mapping[str, Any]) -> Contender:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoint import read_json
 from ..errors import GenarenaError
 from ..events import last_event
+from ..files import read_json
 from ..trainer import Interrupted
 from .plan import Cell, Plan
 

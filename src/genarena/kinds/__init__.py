@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from ..data import ImageSpec, Spec, VectorSpec
 from ..errors import DataError
 from . import images, vectors
@@ -26,4 +28,9 @@ def kind_of(spec: Spec) -> Any:
         raise DataError(f"{type(spec).__name__} cannot be a target; images and vectors can.") from None
 
 
-__all__ = ["NetworkConfig", "kind_of"]
+def normalise(values: Tensor, spec: Spec) -> Tensor:
+    """Stored values of any kind of data as networks see them."""
+    return kind_of(spec).normalise(values, spec)
+
+
+__all__ = ["NetworkConfig", "kind_of", "normalise"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +22,6 @@ from ..files import read_json, write_json
 from .decoded import path_scores, reconstruction_scores
 from .degrade import bad_samples
 from .fitting import fit_spaces
-from .frechet import frechet_distance
 from .neighbours import in_manifold, null_k
 from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
 from .score import Score, Undefined
@@ -35,7 +33,6 @@ FORMAT = 1
 PROTOCOL = 2  # of the metrics' definitions: scores of different ones are not comparable
 SAMPLES = 5000
 _LEAST = 20
-_FAST = 1000
 _MAX_TRAIN = 60_000
 
 
@@ -261,18 +258,6 @@ class Evaluator:
         rows = self._probe.training.nearest(self.spaces["pca"](values))[1]
         return self._training_values[rows]
 
-    def fast(self, samples: np.ndarray) -> float:
-        """Plain Fréchet distance of the first 1000 (or ``n``) samples in the random space, to watch training by.
-
-        Infinite where it is undefined, so that such a state is never the best one.
-        """
-        self._check(samples)
-        space = next(iter(self.spaces.values()))
-        try:
-            return frechet_distance(self._fast_reference, space(samples[: len(self._fast_reference)]))
-        except (Undefined, np.linalg.LinAlgError):
-            return math.inf
-
     def spectrum(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Frequencies in cycles per pixel ``(B,)`` and the images' mean power in decibels ``(B,)``, to plot.
 
@@ -307,10 +292,6 @@ class Evaluator:
     @cached_property
     def _measured_reference(self) -> Measured:
         return self._probe(self.reference)
-
-    @cached_property
-    def _fast_reference(self) -> np.ndarray:
-        return next(iter(self.spaces.values()))(self.reference[:_FAST])
 
     def _panel(self, measured: Measured, seed: int, replicates: int = REPLICATES) -> dict[str, Score]:
         real = self._measured_reference

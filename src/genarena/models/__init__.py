@@ -10,9 +10,14 @@ from pathlib import Path
 from ..errors import UsageError, did_you_mean
 from ..game import Model
 from .autoencoder import Autoencoder
+from .biggan import BigGAN
+from .cgan import ConditionalGAN
+from .cvae import ConditionalVAE
+from .cvaegan import ConditionalVAEGAN
 from .dcgan import DCGAN
 from .gan import GAN
 from .pca import PCA
+from .stylegan import StyleGAN
 from .vae import VAE
 from .vaegan import VAEGAN
 
@@ -23,6 +28,11 @@ MODELS: dict[str, type[Model]] = {
     "gan": GAN,
     "dcgan": DCGAN,
     "vaegan": VAEGAN,
+    "cvae": ConditionalVAE,
+    "cgan": ConditionalGAN,
+    "cvaegan": ConditionalVAEGAN,
+    "biggan": BigGAN,
+    "stylegan": StyleGAN,
 }
 
 

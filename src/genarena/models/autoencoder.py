@@ -54,6 +54,7 @@ class Autoencoder(AdamGame, OnePlayerGame):
         no_prior = "no prior: nothing says how its codes are distributed"
         return {
             "sample": no_prior,
+            "condition": no_prior,
             "encode": None,
             "reconstruct": None,
             "log_prob": "no likelihood: it minimises an error",

@@ -21,7 +21,7 @@ from ..data import ImageSpec, Schema
 from ..errors import UsageError
 from ..game import Betas
 from ..kinds import NetworkConfig
-from .gan import GAN
+from .gan import GAN, PenaltyName
 
 
 class DCGAN(GAN):
@@ -31,12 +31,12 @@ class DCGAN(GAN):
         """The settings of `GAN`, with the paper's values (section 4)."""
 
         batch_size: int = Field(default=128, ge=1, le=65536)
-        learning_rate: float = Field(default=2e-4, gt=0, le=10)
+        learning_rate: float | None = Field(default=2e-4, gt=0, le=10)
         betas: Betas = (0.5, 0.999)
         average_images: int = Field(default=0, ge=0)
         latent_dim: int | None = Field(default=100, ge=1, le=65536)
         prior: Literal["normal", "uniform"] = "uniform"
-        penalty: Literal["r1", "gradient", "none"] = "none"
+        penalty: PenaltyName = "none"
         network: NetworkConfig = NetworkConfig(width=64, decoder_norm="batch", discriminator_norm="batch")
 
     title = "Deep convolutional GAN"

@@ -12,21 +12,32 @@ moved since they were made, and fresh noise cost a forward pass without making s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import distributed
 from ..data import Schema
-from ..game import AdamConfig, AdamGame, Betas, Capability, Draw, Play, Turn
+from ..game import AdamConfig, AdamGame, Betas, Capability, Draw, Part, Play, Stats, Turn, normal
 from ..kinds import NetworkConfig, kind_of
-from ..objectives.adversarial import LOSSES, LossName, gradient_penalty, r1_penalty
+from ..objectives.adversarial import (
+    LOSSES,
+    LossName,
+    dragan_penalty,
+    feature_matching,
+    gradient_penalty,
+    r1_penalty,
+    smoothing,
+)
 
 NO_ENCODER = "no encoder: it maps noise to data and not back"
 IMPLICIT = "no likelihood: an implicit model"
-WEIGHTS = {"r1": 0.3, "gradient": 10.0}  # of the penalties, where none is set
+WEIGHTS = {"r1": 0.3, "r1+r2": 0.3, "gradient": 10.0, "dragan": 10.0}  # of the penalties, where none is set
+PenaltyName = Literal["r1", "r1+r2", "gradient", "dragan", "none"]
 
 
 class AdversarialConfig(AdamConfig):
@@ -36,28 +47,47 @@ class AdversarialConfig(AdamConfig):
     ----------
     latent_dim : int, optional
         Dimensions of the noise; by default a size that fits the data.
-    loss : {"non-saturating", "minimax", "least-squares", "hinge", "wasserstein"}
-    penalty : {"r1", "gradient", "none"}
-        R1 on real data (Mescheder et al. 2018), the Wasserstein gradient penalty (Gulrajani et al. 2017), or none.
+    loss : {"non-saturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"}
+    penalty : {"r1", "r1+r2", "gradient", "dragan", "none"}
+        Zero-centred on real data (R1, Mescheder et al. 2018) or on real and fake (R1 + R2, as relativistic games need: Huang et
+        al. 2024), one-centred between them (Gulrajani et al. 2017) or around the data (DRAGAN, Kodali et al. 2017), or none.
     penalty_weight : float, optional
-        gamma of R1 (0.3 when absent), lambda of the gradient penalty (10, as in its paper).
+        gamma of R1 and R2 (0.3 when absent), lambda of the one-centred penalties (10, as in their papers).
     penalty_every : int
         Discriminator turns from one penalty to the next; its weight is multiplied to match (Karras et al. 2020).
+    clip : float, optional
+        Weights of the discriminator are kept within +-clip (Arjovsky et al. 2017); for comparison with the penalties.
+    discriminator_learning_rate : float, optional
+        Two time scales (TTUR, Heusel et al. 2017); `learning_rate` when absent.
+    label_smoothing : float
+        The discriminator's target for real examples is 1 - this (one-sided: Salimans et al. 2016).
+    packing : int
+        Examples the discriminator judges together (PacGAN, Lin et al. 2018).
     network : NetworkConfig
     """
 
     betas: Betas = (0.0, 0.99)
     latent_dim: int | None = Field(default=None, ge=1, le=65536)
     loss: LossName = "non-saturating"
-    penalty: Literal["r1", "gradient", "none"] = "r1"
+    penalty: PenaltyName = "r1"
     penalty_weight: float | None = Field(default=None, ge=0)
     penalty_every: int = Field(default=4, ge=1, le=1000)
+    clip: float | None = Field(default=None, gt=0)
+    discriminator_learning_rate: float | None = Field(default=None, gt=0, le=10)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    packing: int = Field(default=1, ge=1, le=16)
     network: NetworkConfig = NetworkConfig()
 
     @model_validator(mode="after")
-    def _critic_is_lipschitz(self) -> Any:
-        if self.loss == "wasserstein" and self.penalty != "gradient":
-            raise ValueError("loss=wasserstein needs penalty=gradient, which keeps its critic Lipschitz")
+    def _settings_fit(self) -> Any:
+        if self.loss == "wasserstein" and self.penalty not in ("gradient", "dragan") and self.clip is None:
+            raise ValueError("loss=wasserstein needs penalty=gradient (or clip), which keeps its critic Lipschitz")
+        if self.label_smoothing and not LOSSES[self.loss].density_ratio:
+            raise ValueError(f"label_smoothing smooths the targets of a cross-entropy; loss={self.loss} has none")
+        if self.batch_size % self.packing:
+            raise ValueError(f"batch_size={self.batch_size} cannot be packed by {self.packing}: give a multiple")
+        if getattr(self.network, "discriminator_minibatch", "none") != "none" and self.batch_size < 2 * self.packing:
+            raise ValueError("network.discriminator_minibatch compares examples: give a batch_size of two at least")
         return self
 
 
@@ -71,32 +101,100 @@ class AdversarialGame(AdamGame):
         spec = schema.target
         self.kind = kind_of(spec)
         self.latent_dim = config.latent_dim or self.kind.default_latent_dim(spec)
-        self.generator = self.kind.decoder(spec, self.latent_dim, config.network)
-        self.discriminator = self.kind.discriminator(spec, config.network)
+        self.generator = self.make_generator()
+        self.discriminator = self.make_discriminator()
         self.adversarial = LOSSES[config.loss]
 
+    def make_generator(self) -> nn.Module:
+        """The network from latents ``(N, L)`` or ``(N, L + K)`` to what `kinds` squashes into data."""
+        return self.kind.decoder(self.schema.target, self.latent_dim + self.classes, self.config.network)
+
+    def make_discriminator(self, outputs: int = 1) -> nn.Module:
+        """The network that judges ``(N, ...)``, or packs of examples side by side."""
+        return self.kind.discriminator(self.schema.target, self.config.network, outputs, self.config.packing)
+
+    def learning_rate(self, player: str) -> float:
+        other = self.config.discriminator_learning_rate
+        return other if player == "discriminator" and other else super().learning_rate(player)
+
+    def shape_noise(self, noise: Tensor) -> Tensor:
+        """Standard normal noise as the prior has it."""
+        return noise
+
     def prior(self, n: int, like: Tensor) -> Tensor:
-        """Fresh noise for `n` fakes, ``(n, L)``."""
-        return self.noise(n, self.latent_dim, like=like)
+        """Fresh latents for `n` fakes, ``(n, L)``, or ``(n, L + K)`` with their classes."""
+        noise = torch.randn(n * distributed.world(), self.latent_dim, device=like.device, dtype=like.dtype)
+        return distributed.shard(self.beside_labels(self.shape_noise(noise)))
 
-    def logit(self, x: Tensor) -> Tensor:
-        """The discriminator's opinion, ``(N,)``: positive for real."""
-        return self.discriminator(x).squeeze(1)
+    def make_fakes(self, z: Tensor) -> Tensor:
+        """Fakes from latents of `prior`, while training."""
+        return self.decode(z)
 
-    def penalty(self, real: Tensor, fake: Tensor, draw: Draw) -> Tensor:
-        """The discriminator's penalty in this turn; zero in turns without."""
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        """The discriminator's hidden maps, of packs where it judges packs."""
+        if self.config.packing > 1:
+            x = x.reshape(len(x) // self.config.packing, -1, *x.shape[2:])
+        return self.discriminator.hidden(x)  # type: ignore[operator]
+
+    def classify(self, top: Tensor, y: Tensor | None) -> Tensor:
+        """The logit ``(N,)`` from the discriminator's last hidden map, for examples said to be of class `y`."""
+        return self.discriminator.classify(top).squeeze(1)  # type: ignore[operator]
+
+    def logit(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The discriminator's opinion, ``(N,)``: positive for real; `y` are the classes ``(N, K)`` it is told."""
+        return self.classify(self.hidden(x)[-1], y)
+
+    def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Of logits ``(N,)``."""
+        loss = self.adversarial.discriminator(real, fake)
+        return loss + smoothing(real, self.config.label_smoothing) if self.config.label_smoothing else loss
+
+    def generator_loss(self, fake: Tensor, real: Callable[[], Tensor]) -> Tensor:
+        """Of logits ``(N,)``; those of real examples are asked for where the loss is relative to them."""
+        return self.adversarial.generator(fake - real() if self.adversarial.relative else fake)
+
+    def penalty(
+        self, real: Tensor, fake: Tensor, draw: Draw, y: Tensor | None = None, z: Tensor | None = None
+    ) -> Tensor:
+        """The discriminator's penalty in this turn; zero in turns without.
+
+        Parameters
+        ----------
+        real, fake : Tensor
+        draw : Draw
+        y : Tensor, optional
+            The classes of the real examples.
+        z : Tensor, optional
+            The latents of the fakes, with their classes.
+        """
         config = self.config
         if config.penalty == "none" or draw.batches % config.penalty_every:
             return real.new_zeros(())
         weight = config.penalty_weight if config.penalty_weight is not None else WEIGHTS[config.penalty]
         weight = weight * config.penalty_every
+        judge = partial(self.logit, y=y)
         if config.penalty == "r1":
-            return weight * r1_penalty(self.logit, real)
-        mix = distributed.shard(torch.rand(len(real) * distributed.world(), device=real.device))
-        return weight * gradient_penalty(self.logit, real, fake, mix)
+            return weight * r1_penalty(judge, real)
+        if config.penalty == "r1+r2":
+            judge_fakes = partial(self.logit, y=None if z is None else self.class_of(z))
+            return weight * (r1_penalty(judge, real) + r1_penalty(judge_fakes, fake))
+        n = len(real) * distributed.world()
+        if config.penalty == "dragan":
+            uniform = torch.rand(n, *real.shape[1:], device=real.device)
+            return weight * dragan_penalty(judge, real, distributed.shard(uniform))
+        mix = distributed.shard(torch.rand(n, device=real.device))
+        return weight * gradient_penalty(judge, real, fake, mix)
 
-    def latents(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.latent_dim, generator=generator)
+    def clip_weights(self) -> None:
+        """Put the discriminator's weights back into their box after its step, where they have one."""
+        if self.config.clip is not None:
+            with torch.no_grad():
+                for weight in self.parameters_of("discriminator"):
+                    weight.clamp_(-self.config.clip, self.config.clip)
+
+    def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        noise = self.shape_noise(normal(n, self.latent_dim, generator, truncation))
+        return self.beside_labels(noise, generator)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.kind.squash(self.generator(z))
@@ -114,45 +212,101 @@ class GAN(AdversarialGame):
             Noise N(0, I), or uniform on [-1, 1].
         discriminator_steps : int
             Discriminator turns a round, each on a batch of its own.
+        fresh_fakes : bool
+            The generator's turn makes fakes of its own (as in the paper) instead of having the last ones judged again.
+        accumulate : int
+            Batches whose gradients add up to one step; each turn then makes fakes of its own.
+        generator_loss : {"adversarial", "feature-matching"}
+            Fool the discriminator, or match the mean of its last features (Salimans et al. 2016).
+        augment : {"none", "diffaugment", "ada"}
+            What the discriminator is shown is altered at random, real and fake, in both turns, with gradients passing through
+            (Zhao et al. 2020; Karras et al. 2020a, with a probability that follows how much it overfits). For small sets of
+            images.
         """
 
         prior: Literal["normal", "uniform"] = "normal"
         discriminator_steps: int = Field(default=1, ge=1, le=100)
+        fresh_fakes: bool = False
+        accumulate: int = Field(default=1, ge=1, le=1024)
+        generator_loss: Literal["adversarial", "feature-matching"] = "adversarial"
+        augment: Literal["none", "diffaugment", "ada"] = "none"
+
+        @model_validator(mode="after")
+        def _logits_have_a_middle(self) -> Any:
+            if self.augment == "ada" and self.loss not in ("non-saturating", "minimax", "hinge"):
+                raise ValueError(
+                    f"augment=ada reads the sign of logits, which loss={self.loss} does not fix: see diffaugment"
+                )
+            return self
 
     title = "Generative adversarial network"
     summary = "turns noise into data by trying to fool a discriminator"
     players: ClassVar = {"discriminator": ("discriminator",), "generator": ("generator",)}
 
-    def prior(self, n: int, like: Tensor) -> Tensor:
-        return self._shaped(super().prior(n, like))
+    def __init__(self, config: Any, schema: Schema):
+        super().__init__(config, schema)
+        self.augment = self.kind.augmentation(config.augment)
 
-    def latents(self, n: int, generator: torch.Generator) -> Tensor:
-        return self._shaped(super().latents(n, generator))
+    def hidden(self, x: Tensor) -> list[Tensor]:
+        return super().hidden(self.augment(x))
 
-    def _shaped(self, noise: Tensor) -> Tensor:
-        """Normal noise as the prior has it: the normal's distribution function makes it uniform."""
+    def shape_noise(self, noise: Tensor) -> Tensor:
+        """The normal's distribution function makes normal noise uniform."""
         return noise if self.config.prior == "normal" else torch.special.ndtr(noise) * 2 - 1
 
     def play(self, draw: Draw) -> Play:
-        for _ in range(self.config.discriminator_steps):
-            real = draw().x
-            fake = self.decode(self.prior(len(real), real))
-            real_logit, fake_logit = self.logit(real), self.logit(fake.detach())
-            loss = self.adversarial.discriminator(real_logit, fake_logit)
-            terms = {"logit_real": real_logit.mean(), "logit_fake": fake_logit.mean()}
-            yield Turn(terms, discriminator=loss + self.penalty(real, fake, draw))
-        # The generator has not moved since: the same fakes, judged by the discriminator as it is now.
-        yield Turn(generator=self.adversarial.generator(self.logit(fake)))
+        config = self.config
+        moves: list[type[Turn]] = [Part] * (config.accumulate - 1) + [Turn]
+        fresh = config.fresh_fakes or config.accumulate > 1
+        for _ in range(config.discriminator_steps):
+            for move in moves:
+                batch = draw()
+                real, y = batch.x, self.told(batch)
+                z = self.prior(len(real), real)
+                with torch.set_grad_enabled(not fresh):
+                    fake = self.make_fakes(z)
+                real_logit, fake_logit = self.logit(real, y), self.logit(fake.detach(), self.class_of(z))
+                loss = self.discriminator_loss(real_logit, fake_logit) + self.penalty(real, fake, draw, y, z)
+                terms = {"logit_real": real_logit.mean(), "logit_fake": fake_logit.mean()}
+                yield move(terms, discriminator=loss / config.accumulate)
+            self.clip_weights()
+            if config.augment == "ada":
+                numbers = yield Stats(sign=real_logit.detach().sign().mean())
+                self.augment.adapt(numbers["sign"], config.accumulate * config.batch_size)  # type: ignore[index]
+        for move in moves:
+            # The generator has not moved since: the same fakes, judged by the discriminator as it is now.
+            if fresh:
+                z = self.prior(len(real), real)
+                fake = self.make_fakes(z)
+            loss = self.fool(real, y, fake, self.class_of(z)) + self.generator_penalty(draw, real)
+            yield move(generator=loss / config.accumulate)
+
+    def fool(self, real: Tensor, y: Tensor | None, fake: Tensor, fake_y: Tensor | None) -> Tensor:
+        """What the generator minimises, of a batch of fakes and the last real examples."""
+        if self.config.generator_loss == "feature-matching":
+            with torch.no_grad():
+                wanted = self.hidden(real)[-1]
+            return feature_matching(wanted, self.hidden(fake)[-1])
+        return self.generator_loss(self.logit(fake, fake_y), lambda: self.logit(real, y))
+
+    def generator_penalty(self, draw: Draw, like: Tensor) -> Tensor:
+        """A penalty on the generator in this turn; none here."""
+        return like.new_zeros(())
 
     def capabilities(self) -> dict[Capability, str | None]:
         return {
             "sample": None,
+            "condition": self.untold(),
             "encode": NO_ENCODER,
             "reconstruct": NO_ENCODER,
             "log_prob": IMPLICIT,
-            "anomaly_score": None,
+            "anomaly_score": None
+            if self.config.packing == 1
+            else "its discriminator judges packs, not single examples",
         }
 
     def anomaly_score(self, x: Tensor) -> Tensor:
         """Minus the discriminator's logit: how fake it looks."""
+        if self.config.packing > 1:
+            return super().anomaly_score(x)
         return -self.logit(x)

@@ -8,7 +8,7 @@ claim C7 of the survey). The decomposition is scikit-learn's.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from sklearn.decomposition import PCA as ScikitPCA
 from torch import Tensor
 
 from ..data import Schema
-from ..game import Capability, Model, ModelConfig
+from ..game import Capability, Model, ModelConfig, normal
 from ..kinds import kind_of
 from ..objectives.likelihoods import dequantisation_term, quantisation_step
 
@@ -68,10 +68,11 @@ class PCA(Model):
         self.variances[:rank] = torch.from_numpy(np.maximum(found.explained_variance_, noise))
 
     def capabilities(self) -> dict[Capability, str | None]:
-        return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))
+        can: dict[Capability, str | None] = dict.fromkeys(get_args(Capability))
+        return {**can, "condition": self.untold()}
 
-    def latents(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.latent_dim, generator=generator)
+    def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        return normal(n, self.latent_dim, generator, truncation)
 
     def encode(self, x: Tensor) -> Tensor:
         """Whitened scores."""

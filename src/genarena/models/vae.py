@@ -13,17 +13,18 @@ Shapes: N batch, K samples, L latent dimensions.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from ..data import Batch, Schema
-from ..game import AdamConfig, AdamGame, Capability, Draw, OnePlayerGame
+from ..game import AdamConfig, AdamGame, Capability, Draw, OnePlayerGame, normal
 from ..kinds import NetworkConfig, kind_of
 from ..objectives.likelihoods import LikelihoodName, dequantisation_term, make_likelihood, quantisation_step
 from ..objectives.variational import (
+    beside,
     free_bits,
     importance_bound,
     kl_to_standard_normal,
@@ -89,17 +90,21 @@ class VAE(AdamGame, OnePlayerGame):
         self.latent_dim = config.latent_dim or self.kind.default_latent_dim(spec)
         self.likelihood = make_likelihood(config.likelihood, spec, config.sigma)
         self.encoder = self.kind.encoder(spec, 2 * self.latent_dim, config.network)
-        self.decoder = self.kind.decoder(spec, self.latent_dim, config.network, self.likelihood.parameters_per_value)
+        latent_dim = self.latent_dim + self.classes
+        self.decoder = self.kind.decoder(spec, latent_dim, config.network, self.likelihood.parameters_per_value)
+        start = self.likelihood.start()
+        if start is not None:
+            self.decoder.start_at(start)
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each ``(N, L)``."""
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each ``(N, L)``; of q(z|x, y) where the model is told classes."""
         return posterior_of(self.encoder(self.likelihood.encoder_input(x)))
 
-    def log_weights(self, x: Tensor, noise: Tensor) -> Tensor:
-        """log p(x, z_k) - log q(z_k | x), nats, ``(K, N)``, for posterior noise ``(K, N, L)``."""
-        mean, log_variance = self.posterior(x)
+    def log_weights(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
+        """log p(x, z_k) - log q(z_k | x), nats, ``(K, N)``, for posterior noise ``(K, N, L)``; of class `y` where given."""
+        mean, log_variance = self.posterior(x, y)
         z = reparameterise(mean, log_variance, noise)
-        raw = self.decoder(z.flatten(0, 1))
+        raw = self.decoder(beside(z, y).flatten(0, 1))
         log_likelihood = self.likelihood.log_prob(raw, x.repeat(len(noise), *[1] * (x.ndim - 1)))
         return (
             log_likelihood.view(z.shape[:2])
@@ -109,16 +114,16 @@ class VAE(AdamGame, OnePlayerGame):
 
     def loss(self, batch: Batch, draw: Draw) -> tuple[Tensor, dict[str, Tensor]]:
         config = self.config
-        x = self.likelihood.observe(batch.x)
+        x, y = self.likelihood.observe(batch.x), self.told(batch)
         if config.importance_samples > 1:
             k = config.importance_samples
             noise = self.noise(len(x), k, self.latent_dim, like=x).transpose(0, 1)
-            bound = importance_bound(self.log_weights(x, noise)).mean()
+            bound = importance_bound(self.log_weights(x, noise, y)).mean()
             return -bound, {"bound": bound}
-        mean, log_variance = self.posterior(x)
+        mean, log_variance = self.posterior(x, y)
         z = reparameterise(mean, log_variance, self.noise(len(x), self.latent_dim, like=x))
         kl = kl_to_standard_normal(mean, log_variance)
-        rate, distortion = kl.sum(1), -self.likelihood.log_prob(self.decoder(z), x)
+        rate, distortion = kl.sum(1), -self.likelihood.log_prob(self.decoder(beside(z, y)), x)
         beta = config.beta * (min(1.0, draw.images / config.warmup_images) if config.warmup_images else 1.0)
         if config.free_bits:
             loss = distortion.mean() + beta * free_bits(kl, config.free_bits)
@@ -127,10 +132,11 @@ class VAE(AdamGame, OnePlayerGame):
         return loss, {"kl": rate.detach().mean(), "distortion": distortion.detach().mean()}
 
     def capabilities(self) -> dict[Capability, str | None]:
-        return dict.fromkeys(("sample", "encode", "reconstruct", "log_prob", "anomaly_score"))
+        can: dict[Capability, str | None] = dict.fromkeys(get_args(Capability))
+        return {**can, "condition": self.untold()}
 
-    def latents(self, n: int, generator: torch.Generator) -> Tensor:
-        return torch.randn(n, self.latent_dim, generator=generator)
+    def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        return self.beside_labels(normal(n, self.latent_dim, generator, truncation), generator)
 
     def decode(self, z: Tensor) -> Tensor:
         """E[x | z]: the mean of the likelihood, without observation noise."""
@@ -161,8 +167,12 @@ class VAE(AdamGame, OnePlayerGame):
             return x
         return torch.where(torch.rand(x.shape, generator=generator).to(x) < (x + 1) / 2, 1.0, -1.0)
 
-    def anomaly_score(self, x: Tensor) -> Tensor:
-        """Minus the bound at the posterior mean: distortion + KL, nats."""
-        mean, log_variance = self.posterior(x)
-        distortion = -self.likelihood.log_prob(self.decoder(mean), x)
+    def energy(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Minus the bound at the posterior mean: distortion + KL, nats, ``(N,)``; as of class `y` where given."""
+        mean, log_variance = self.posterior(x, y)
+        distortion = -self.likelihood.log_prob(self.decoder(beside(mean, y)), x)
         return distortion + kl_to_standard_normal(mean, log_variance).sum(1)
+
+    def anomaly_score(self, x: Tensor) -> Tensor:
+        """Minus the bound at the posterior mean."""
+        return self.energy(x)

@@ -28,7 +28,7 @@ from .. import distributed
 from ..data import Schema
 from ..errors import UsageError
 from ..game import Capability, Draw, Play, Stats, Turn
-from ..objectives.variational import kl_to_standard_normal, posterior_of, reparameterise
+from ..objectives.variational import beside, kl_to_standard_normal, posterior_of, reparameterise
 from .gan import IMPLICIT, AdversarialConfig, AdversarialGame
 
 
@@ -72,7 +72,7 @@ class VAEGAN(AdversarialGame):
     def __init__(self, config: Any, schema: Schema):
         super().__init__(config, schema)
         self.encoder = self.kind.encoder(schema.target, 2 * self.latent_dim, config.network)
-        layers = len(self.discriminator.layers)
+        layers = len(self.discriminator.layers)  # type: ignore[arg-type]
         if not -layers <= config.layer < layers:
             raise UsageError(f"layer={config.layer}: the discriminator has {layers} hidden maps, 0 to {layers - 1}.")
 
@@ -80,10 +80,14 @@ class VAEGAN(AdversarialGame):
         """Mean and log-variance of q(z|x), each ``(N, L)``."""
         return posterior_of(self.encoder(x))
 
-    def _judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _judge(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """The discriminator's logit ``(N,)`` and its features D_l(x)."""
-        hidden = self.discriminator.hidden(x)
-        return self.discriminator.classify(hidden[-1]).squeeze(1), hidden[self.config.layer]
+        hidden = self.hidden(x)
+        return self.classify(hidden[-1], y), hidden[self.config.layer]
+
+    def features(self, x: Tensor) -> Tensor:
+        """D_l(x), the features that measure reconstruction."""
+        return self.hidden(x)[self.config.layer]
 
     def _feature_distortion(self, features: Tensor, reconstructed: Tensor) -> Tensor:
         """-log N(D_l(x); D_l(x~), sigma^2) up to a constant, nats per example (Larsen et al. 2016, eq. 7)."""
@@ -95,13 +99,15 @@ class VAEGAN(AdversarialGame):
 
     def play(self, draw: Draw) -> Play:
         config = self.config
-        real = draw().x
+        batch = draw()
+        real, y = batch.x, self.told(batch)
         mean, log_variance = self.posterior(real)
         z = reparameterise(mean, log_variance, self.noise(len(real), self.latent_dim, like=real))
-        reconstructed, sampled = self.decode(z), self.decode(self.prior(len(real), real))
-        real_logit, real_features = self._judge(real)
-        reconstructed_logit, reconstructed_features = self._judge(reconstructed)
-        sampled_logit = self.logit(sampled)
+        prior = self.prior(len(real), real)
+        reconstructed, sampled = self.decode(beside(z, y)), self.decode(prior)
+        real_logit, real_features = self._judge(real, y)
+        reconstructed_logit, reconstructed_features = self._judge(reconstructed, y)
+        sampled_logit = self.logit(sampled, self.class_of(prior))
 
         kl = kl_to_standard_normal(mean, log_variance).sum(1).mean()
         distortion = self._feature_distortion(real_features, reconstructed_features)
@@ -110,12 +116,12 @@ class VAEGAN(AdversarialGame):
             "prior": [sampled_logit],
             "reconstruction": [reconstructed_logit],
         }[config.fakes]
-        discriminate = sum(self.adversarial.discriminator(real_logit, f) for f in fakes) / len(fakes)
-        fool = sum(self.adversarial.generator(f) for f in fakes) / len(fakes)
+        discriminate = sum(self.discriminator_loss(real_logit, f) for f in fakes) / len(fakes)
+        fool = sum(self.generator_loss(f, lambda: real_logit) for f in fakes) / len(fakes)
         losses = {
             "encoder": config.beta * kl + distortion,
             "generator": config.gamma * distortion + fool,
-            "discriminator": discriminate + self.penalty(real, sampled, draw),
+            "discriminator": discriminate + self.penalty(real, sampled, draw, y, prior),
         }
         if config.balance:
             resting = yield from self._resting(real_logit, torch.cat(fakes))
@@ -127,6 +133,7 @@ class VAEGAN(AdversarialGame):
             "logit_fake": sampled_logit.mean(),
         }
         yield Turn(terms, **losses)
+        self.clip_weights()
 
     def _resting(self, real_logit: Tensor, fake_logit: Tensor) -> Any:
         """The player that sits this round out, or None (the balance rule of the authors' code)."""
@@ -142,6 +149,7 @@ class VAEGAN(AdversarialGame):
     def capabilities(self) -> dict[Capability, str | None]:
         return {
             "sample": None,
+            "condition": self.untold(),
             "encode": None,
             "reconstruct": None,
             "log_prob": f"{IMPLICIT}; its likelihood is of features, not of data",
@@ -154,4 +162,4 @@ class VAEGAN(AdversarialGame):
 
     def anomaly_score(self, x: Tensor) -> Tensor:
         """Squared error of the reconstruction in the discriminator's features, summed."""
-        return (self._judge(x)[1] - self._judge(self.reconstruct(x))[1]).flatten(1).square().sum(1)
+        return (self.features(x) - self.features(self.reconstruct(x))).flatten(1).square().sum(1)

@@ -13,14 +13,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
+from .. import distributed
+
+LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"]
 
 
 class AdversarialLoss(NamedTuple):
-    """What each of the two minimises."""
+    """What each of the two minimises.
+
+    Attributes
+    ----------
+    discriminator : callable
+        Real and fake logits -> loss.
+    generator : callable
+        Fake logits -> loss; where `relative`, fake logits minus those of real examples.
+    relative : bool
+    density_ratio : bool
+        Whether exp(logit) of the best discriminator is p(x) / q(x), real over fake.
+    """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    relative: bool = False
+    density_ratio: bool = False
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -57,17 +72,23 @@ def _critic(real: Tensor, fake: Tensor) -> Tensor:
     return fake.mean() - real.mean()
 
 
+def _relativistic(real: Tensor, fake: Tensor) -> Tensor:
+    """-E log sigmoid(D(x) - D(G(z))): is a real example more real than a fake (Jolicoeur-Martineau 2019, RpGAN)?"""
+    return F.softplus(fake - real).mean()
+
+
 def _raise_score(fake: Tensor) -> Tensor:
     """-E f(G(z)), the generator's loss under hinge (eq. 17) and Wasserstein (eq. 2)."""
     return -fake.mean()
 
 
 LOSSES: dict[str, AdversarialLoss] = {
-    "non-saturating": AdversarialLoss(_cross_entropy, _non_saturating),
-    "minimax": AdversarialLoss(_cross_entropy, _minimax),
+    "non-saturating": AdversarialLoss(_cross_entropy, _non_saturating, density_ratio=True),
+    "minimax": AdversarialLoss(_cross_entropy, _minimax, density_ratio=True),
     "least-squares": AdversarialLoss(_least_squares_discriminator, _least_squares_generator),
     "hinge": AdversarialLoss(_hinge_discriminator, _raise_score),
     "wasserstein": AdversarialLoss(_critic, _raise_score),
+    "relativistic": AdversarialLoss(_relativistic, _non_saturating, relative=True),
 }
 
 
@@ -75,6 +96,20 @@ def _squared_slope(score: Tensor, at: Tensor) -> Tensor:
     """||grad_x score||^2 of each example, shape ``(N,)``, differentiable again."""
     (slope,) = torch.autograd.grad(score.sum(), at, create_graph=True)
     return slope.flatten(1).square().sum(1)
+
+
+def smoothing(real: Tensor, share: float) -> Tensor:
+    """What one-sided label smoothing adds to a cross-entropy: real examples have the target 1 - share (Salimans et al. 2016).
+
+    -(1 - s) log D - s log(1 - D) = softplus(-logit) + s logit.
+    """
+    return share * real.mean()
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """||E f(x) - E f(G(z))||^2 for features ``(N, ...)`` of a discriminator (Salimans et al. 2016, section 3.1)."""
+    difference = distributed.mean(real.mean(0)).detach() - distributed.mean(fake.mean(0))
+    return difference.square().sum()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
@@ -95,6 +130,25 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
         ``(N,)`` uniform in [0, 1): the place on each line.
     """
     mix = mix.view(-1, *[1] * (real.ndim - 1))
-    between = torch.lerp(fake.detach(), real.detach(), mix).requires_grad_(True)
+    return unit_slope(discriminator, torch.lerp(fake.detach(), real.detach(), mix))
+
+
+def dragan_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, uniform: Tensor) -> Tensor:
+    """E (||grad D(x + d)|| - 1)^2 around real data (Kodali et al. 2017, section 2.4; the noise is that of its code).
+
+    Parameters
+    ----------
+    discriminator : callable
+    real : Tensor
+        ``(N, ...)``.
+    uniform : Tensor
+        ``(N, ...)`` uniform in [0, 1); the disturbance is half the data's standard deviation times it.
+    """
+    return unit_slope(discriminator, real.detach() + 0.5 * real.detach().std() * uniform)
+
+
+def unit_slope(discriminator: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """E (||grad D(x)|| - 1)^2 at given points ``(N, ...)``."""
+    at = at.requires_grad_(True)
     # The small constant keeps the root differentiable where the critic is flat.
-    return ((_squared_slope(discriminator(between), between) + 1e-12).sqrt() - 1).square().mean()
+    return ((_squared_slope(discriminator(at), at) + 1e-12).sqrt() - 1).square().mean()

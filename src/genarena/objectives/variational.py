@@ -48,6 +48,11 @@ def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     return mean + (0.5 * log_variance).exp() * noise
 
 
+def beside(z: Tensor, y: Tensor | None) -> Tensor:
+    """Latents ``(..., N, L)`` with the classes ``(N, K)`` they belong to, ``(..., N, L + K)``; alone where there are none."""
+    return z if y is None else torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)
+
+
 def normal_log_density(value: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
     """log N(value; mean, exp(log_variance)), summed over the last axis."""
     return -0.5 * (LOG_2PI + log_variance + (value - mean).square() / log_variance.exp()).sum(-1)

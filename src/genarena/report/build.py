@@ -117,7 +117,7 @@ def _context(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "unequal": _unequal_samplers(comparison),
         "parts": _ordered(part for contender in comparison.contenders for part in contender.parameters),
         "failed": failed,
-        "warned": [run for run in comparison.runs if run.warnings or run.rollbacks],
+        "warned": [run for run in comparison.runs if run.warnings or run.rollbacks or run.alarms],
         "cost": {name: _cost([run for run in comparison.runs if run.contender == name]) for name in names},
     }
 

@@ -1,0 +1,72 @@
+"""What the verbs share: their common options, opening runs and data, writing results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from .data import Dataset
+    from .fitted import FittedModel
+
+Data = Annotated[str, typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.")]
+Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]
+For = Annotated[str | None, typer.Option("--for", help="With a comparison: take its leader for this use.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run Python code that came with the folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
+
+
+def say(line: str) -> None:
+    """A line on standard error."""
+    typer.echo(line, err=True)
+
+
+def open_like(fitted: FittedModel, data: str, data_dir: Path | None) -> Dataset:
+    """Open data in the shape that a model takes."""
+    from .data import adapt
+
+    return adapt.open_like(data, fitted.spec, data_dir=data_dir)
+
+
+def stored(fitted: FittedModel, dataset: Dataset) -> Any:
+    """Every example's stored values, on the model's own grey levels."""
+    from .data.adapt import stored_like
+
+    return stored_like(dataset, fitted.spec)
+
+
+def load_run(run: Path, use: str | None, trust: bool, checkpoint: str | None = None) -> FittedModel:
+    """The model of a run folder, or a comparison's leader for a use."""
+    from .api import load
+
+    if not run.exists():
+        raise RunError(f"'{run}' does not exist.")
+    if use is None and (run / "plan.json").exists():
+        raise UsageError(f"'{run}' is a comparison: say --for which use its leader is wanted.")
+    if checkpoint not in (None, "last", "best"):
+        raise UsageError(f"checkpoint '{checkpoint}' is unknown: last or best.")
+    return load(run, use, trust=trust, checkpoint=checkpoint)
+
+
+def check_out(path: Path, allowed: tuple[str, ...]) -> None:
+    """Refuse a file that cannot be written before anything is computed for it."""
+    if path.suffix not in allowed:
+        raise UsageError(f"'{path}' has no format known here: use {' or '.join(allowed)}.")
+    if not path.parent.is_dir():
+        raise UsageError(f"the folder '{path.parent}' does not exist.")
+
+
+def save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
+    """Write stored values in the format of the file's name."""
+    if columns and out.suffix == ".png":
+        from PIL import Image
+
+        Image.fromarray(fitted.kind.picture(values, fitted.spec, columns)).save(out)
+    else:
+        fitted.kind.save(values, fitted.spec, out)
+    typer.echo(out)
