@@ -27,7 +27,7 @@ from .data import Dataset, Loader
 from .errors import CapabilityError, DataError, UsageError
 from .fitted import FittedModel, build
 from .game import Draw, Game, ModelConfig, Play, Turn
-from .kinds import kind_of
+from .kinds import normalise
 from .models.gan import AdversarialGame
 from .referee import NonFinite, Referee
 from .trainer import CountedDraw, Progress, seed_round
@@ -137,7 +137,6 @@ class _Measure:
         """Batches of at most so many examples, in whole packs; None where the split has no pack."""
         packing = game.config.packing
         size = min(most, len(self.dataset.splits[split])) // packing * packing
-        normalise = kind_of(self.dataset.schema.target).normalise
         options = {"batch_size": size, "seed": self.seed, "device": self.device, "normalise": normalise}
         return Loader(self.dataset, split, **options) if size else None
 

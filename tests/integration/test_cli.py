@@ -108,6 +108,40 @@ def test_sample(arena: Path, vae: Path, tmp_path: Path, genarena: Callable[..., 
         assert picture.width >= 64
 
 
+def test_a_class_is_asked_for_and_odd_requests_are_refused(tmp_path: Path, vae: Path, genarena: Callable[..., Done]) -> None:
+    """`shapes` has a condition of numbers beside its images, which has to be normalised in its own way."""
+    run, out = tmp_path / "run", tmp_path / "hearts.npz"
+    small = ["--set", "network.width=4", "--budget", "640 images", "--threads", "1", "--quiet"]
+    assert genarena("train", "cgan", "shapes", "--out", run, *small).code == 0
+    assert genarena("sample", run, "--label", "heart", "-n", "3", "--checkpoint", "best", "--out", out).code == 0
+    assert genarena("gap", run, "shapes", "--steps", "2", "--json").code == 0
+    for words, said in (
+        ((run, "--label", "cat"), "there is no class 'cat'; there are 3: square, ellipse, heart"),
+        ((run, "--truncation", "0"), "give a positive number"),
+        ((run, "--checkpoint", "first"), "last or best"),
+        ((vae, "--label", "0"), "it is trained without labels"),
+    ):
+        done = genarena("sample", *words, "--out", out)
+        assert done.code != 0 and said in done.err
+
+
+def test_models_of_classes_and_of_square_images_say_what_they_need(
+    tmp_path: Path, workplace: Path, genarena: Callable[..., Done]
+) -> None:
+    np.savez(tmp_path / "unlabelled.npz", images=np.zeros((40, 9, 9), np.uint8))
+    for words, said in (
+        (("cgan", tmp_path / "unlabelled.npz"), "these data have no labels"),
+        (("stylegan", tmp_path / "unlabelled.npz"), "8, 16, 32, 64, 128, 256, 512 or 1024 pixels"),
+        (("gan", "ring8", "--set", "batch_size=9", "--set", "packing=2"), "cannot be packed by 2"),
+        (("gan", "ring8", "--set", "loss=wasserstein"), "needs penalty=gradient"),
+        (("gan", "ring8", "--set", "augment=ada"), "rows of numbers"),
+    ):
+        done = genarena("train", *words, "--out", tmp_path / "run")
+        assert done.code != 0 and said in done.err
+    done = genarena("compare", tmp_path / "unlabelled.npz", "--models", "cgan", "--out", tmp_path / "arena")
+    assert done.code != 0 and "'cgan' is told classes" in done.err
+
+
 def test_reconstruct(vae: Path, workplace: Path, tmp_path: Path, genarena: Callable[..., Done]) -> None:
     assert genarena("reconstruct", vae, workplace / "bars.npz", "--out", tmp_path / "a.png").code == 0
     assert genarena("reconstruct", vae, workplace / "bars.npz", "-n", "7", "--out", tmp_path / "a.npz").code == 0
