@@ -53,8 +53,8 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     if unknown:
         raise UsageError(f"format '{unknown.pop()}' is unknown: {', '.join(FORMATS)}.")
     folder.mkdir(parents=True, exist_ok=True)
-    latent_dim = int(getattr(fitted.model, "latent_dim", 0)) or fitted.encode(_example(fitted)).shape[1]
-    parts = {"decode": torch.zeros(2, latent_dim + fitted.model.classes)}
+    z = fitted.latents(1) if fitted.capabilities()["sample"] is None else fitted.encode(_example(fitted))
+    parts = {"decode": torch.zeros(2, z.shape[1])}
     if fitted.capabilities()["encode"] is None:
         parts["encode"] = torch.zeros(2, *fitted.spec.shape)
     written = []

@@ -138,6 +138,8 @@ class Model(nn.Module):
         Whether models of this class are told labels.
     classes : int
         K, how many there are; 0 where it is told none.
+    straight : bool
+        Whether the straight line between two draws stays among likely latents; between draws of a normal prior an arc does.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -145,6 +147,7 @@ class Model(nn.Module):
     summary: ClassVar[str] = ""
     sampler: ClassVar[str | None] = None
     conditional: ClassVar[bool] = False
+    straight: ClassVar[bool] = False
     frequencies: Tensor
 
     def __init__(self, config: Any, schema: Schema):

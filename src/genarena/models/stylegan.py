@@ -129,6 +129,7 @@ class StyleGAN(GAN):
 
     title = "StyleGAN"
     summary = "a GAN whose layers are steered by styles, which can be mixed"
+    straight = True
     generator: Generator
     w_average: Tensor
     path_length_mean: Tensor

@@ -33,7 +33,7 @@ def interpolations(fitted: FittedModel, examples: np.ndarray, count: int, seed: 
         ends = fitted.encode(examples[: 2 * count])
         return fitted.interpolate(ends[:count], ends[count:], STEPS)
     ends = fitted.latents(2 * count, seed)
-    return fitted.interpolate(ends[:count], ends[count:], STEPS, spherical=True)
+    return fitted.interpolate(ends[:count], ends[count:], STEPS, spherical=not fitted.model.straight)
 
 
 INTERPOLATE = Use(
