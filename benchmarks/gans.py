@@ -49,7 +49,7 @@ def tell(record: dict[str, Any]) -> None:
     print(json.dumps(record), flush=True)
 
 
-def stacked(budget: str = "300k images") -> None:
+def stacked(budget: str = "100k images") -> None:
     """Modes of 1,000, reverse KL from the uniform distribution, and the share of samples that are no three digits."""
     dataset = open_dataset("stacked-digits")
     judge = DigitJudge()
@@ -143,7 +143,9 @@ def labels(budget: str = "200k images") -> None:
     with tempfile.TemporaryDirectory() as folder:
         evaluator = Evaluator.build(dataset, Path(folder))
     judge, truth = evaluator.spaces["classifier"], dataset.labels("test")
-    tell({"real test examples": round(float((judge.probabilities(dataset.values("test")).argmax(1) == truth).mean()), 4)})
+    tell(
+        {"real test examples": round(float((judge.probabilities(dataset.values("test")).argmax(1) == truth).mean()), 4)}
+    )
     for model in ("cvae", "cvaegan", "cgan"):
         for seed, fitted in runs_of(model, dataset, budget):
             context = Context(fitted, dataset, evaluator, seed, None, {})
