@@ -1,8 +1,9 @@
 """What the GAN family does on data whose truth is known: ``python benchmarks/gans.py [PART ...]``, JSON lines.
 
-Parts: ``stacked`` (1,000 modes: which tricks keep them), ``nouns`` (BigGAN and StyleGAN at 32 pixels: distance, truncation
-curve, and style mixing judged by factor classifiers) and ``labels`` (conditional models asked for classes). ``nouns32`` and
-``fashion-mnist`` are looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
+Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``nouns`` (BigGAN
+and StyleGAN at 32 pixels: distance, truncation curve, and style mixing judged by factor classifiers) and ``labels``
+(conditional models asked for classes). ``nouns32`` and ``fashion-mnist`` are looked for in ``$GENARENA_DATA``.
+docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from genarena.data import Dataset, open_dataset
 from genarena.files import read_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
-from genarena.latent import truncation_curve
+from genarena.latent import probe, truncation_curve
 from genarena.metrics import Evaluator, FeatureSpace
 from genarena.metrics.classifier import train_classifier
 from genarena.uses import USES, Context
@@ -33,6 +35,9 @@ SAMPLES = 26_000  # as in the stacked MNIST of VEEGAN and PacGAN
 SEEDS = 3
 STACKED: dict[str, dict[str, Any]] = {
     "dcgan": {},
+    "gan": {},
+    "gan, packing 2": {"packing": 2},
+    "gan, minibatch standard deviation": {"network": {"discriminator_minibatch": "stddev"}},
     "dcgan, packing 2": {"packing": 2},
     "dcgan, R1": {"penalty": "r1", "penalty_weight": 1.0, "network": {"discriminator_norm": "none"}},
     "dcgan, minibatch standard deviation": {"network": {"discriminator_minibatch": "stddev"}},
@@ -57,7 +62,9 @@ def stacked(budget: str = "100k images") -> None:
     for name, settings in STACKED.items():
         for seed in range(SEEDS):
             with tempfile.TemporaryDirectory() as folder:
-                fitted, result = trained("dcgan", dataset, folder, budget=budget, seed=seed, settings=settings)
+                fitted, result = trained(
+                    name.partition(",")[0], dataset, folder, budget=budget, seed=seed, settings=settings
+                )
                 found = judge(fitted.sample(SAMPLES, seed=1000 + seed))
             tell({"game": name, "seed": seed, **found, "budget": budget, "cpu_seconds": result["cpu_seconds"]})
 
@@ -82,6 +89,23 @@ class DigitJudge:
         present = share > 0
         kl = float((share[present] * np.log(share[present] * 1000)).sum())
         return {"modes": int(present.sum()), "kl": round(kl, 3), "junk": round(float(junk.mean()), 3), "n": len(values)}
+
+
+def transfer(budget: str = "100k images") -> None:
+    """Features learnt on the digits 0 to 4 without labels: a linear probe on 5 to 9, against the same nets untrained."""
+    digits = open_dataset("digits")
+    truth = digits.fields["label"].values
+    low, high = (
+        replace(digits, splits={name: rows[keep(truth[rows])] for name, rows in digits.splits.items()})
+        for keep in (lambda t: t < 5, lambda t: t >= 5)
+    )
+    for model in ("dcgan", "gan", "vae"):
+        for seed in range(SEEDS):
+            with tempfile.TemporaryDirectory() as folder:
+                fitted, _ = trained(model, low, folder, budget=budget, seed=seed)
+            for found in probe(fitted, high, [50], seed):
+                record = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.to_json().items()}
+                tell({"model": model, "seed": seed, "budget": budget, **record})
 
 
 def nouns(budget: str = "12 min") -> None:
@@ -162,5 +186,5 @@ def labels(budget: str = "200k images") -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for part in sys.argv[1:] or ["stacked", "nouns", "labels"]:
-        {"stacked": stacked, "nouns": nouns, "labels": labels}[part]()
+    for part in sys.argv[1:] or ["stacked", "transfer", "nouns", "labels"]:
+        {"stacked": stacked, "transfer": transfer, "nouns": nouns, "labels": labels}[part]()
