@@ -108,7 +108,9 @@ def test_sample(arena: Path, vae: Path, tmp_path: Path, genarena: Callable[..., 
         assert picture.width >= 64
 
 
-def test_a_class_is_asked_for_and_odd_requests_are_refused(tmp_path: Path, vae: Path, genarena: Callable[..., Done]) -> None:
+def test_a_class_is_asked_for_and_odd_requests_are_refused(
+    tmp_path: Path, vae: Path, genarena: Callable[..., Done]
+) -> None:
     """`shapes` has a condition of numbers beside its images, which has to be normalised in its own way."""
     run, out = tmp_path / "run", tmp_path / "hearts.npz"
     small = ["--set", "network.width=4", "--budget", "640 images", "--threads", "1", "--quiet"]

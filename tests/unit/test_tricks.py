@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,13 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genarena.checkpoint import RunFolder, read_tensors
 from genarena.data import Dataset, Loader
 from genarena.errors import UsageError
+from genarena.fit import fit, plan
 from genarena.fitted import build
 from genarena.game import Part, Turn
 from genarena.kinds import kind_of
 from genarena.models.gan import GAN
 from genarena.models.vae import VAE
+from genarena.nets import augment
 from genarena.objectives.adversarial import LOSSES, dragan_penalty, feature_matching, smoothing
 from genarena.referee import Referee
 from genarena.trainer import CountedDraw, Progress, seed_round
@@ -264,3 +268,35 @@ def test_an_average_keeps_the_singular_vectors_of_a_spectral_norm_at_unit_length
     assert len(vectors) == 2 * (len(game.discriminator.layers) + 1)
     assert all(float(v.norm()) == pytest.approx(1, abs=1e-5) for v in vectors.values())
     assert any(not torch.equal(v, game.state_dict()[k]) for k, v in referee.average.state.items())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("gan", {"augment": "ada", "network": {"width": 8, "discriminator_norm": "spectral"}}),
+        (
+            "gan",
+            {"accumulate": 2, "discriminator_steps": 2, "halve_images": 500, "mirror": True, "network": {"width": 8}},
+        ),
+        ("stylegan", {"path_length_weight": 2.0, "path_length_every": 3, "penalty_every": 5, "network": {"width": 4}}),
+    ],
+)
+def test_resume_is_exact_with_state_of_every_kind(
+    model: str,
+    settings: dict[str, Any],
+    images: Dataset,
+    tmp_path: Path,
+    assert_same_training: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ADA's probability, singular vectors, the learning rate's decay, lazy penalties' phases, mean style and path length."""
+    monkeypatch.setattr(augment, "TARGET", -2.0)  # always too sure of itself, and soon half of all images are altered
+    monkeypatch.setattr(augment, "RAMP", 2000)
+    settings = {"batch_size": 16, "latent_dim": 4, **settings}
+    for name, budgets in (("whole", ["1k images"]), ("halves", ["400 images", "1k images"])):
+        for budget in budgets:
+            fit(plan(model, images, budget=budget, settings=settings, device="cpu"), tmp_path / name, threads=1)
+    assert_same_training(RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "halves"))
+    if "augment" in settings:
+        tensors = read_tensors(tmp_path / "whole" / "model.safetensors")
+        assert float(tensors["augment.probability"]) > 0.3
