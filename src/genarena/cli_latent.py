@@ -38,7 +38,6 @@ def interpolate(
     data_dir: DataDir = None,
 ) -> None:
     """The ways between pairs: of draws from the prior (along arcs where it is Gaussian), or of examples with --data."""
-    from .latent import LatentSpace
 
     fitted = load_run(run, use, trust)
     pictures = ".png" in fitted.kind.SUFFIXES
@@ -49,7 +48,7 @@ def interpolate(
     else:
         ends = fitted.encode(stored(fitted, open_like(fitted, data, data_dir))[: 2 * n])
     half = len(ends) // 2
-    spherical = data is None and LatentSpace.of(fitted, seed=seed).normal
+    spherical = data is None and not fitted.model.straight
     paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=spherical)
     if out.suffix == ".gif":
         _animate(fitted, paths, out)

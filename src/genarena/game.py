@@ -138,8 +138,6 @@ class Model(nn.Module):
         Whether models of this class are told labels.
     classes : int
         K, how many there are; 0 where it is told none.
-    straight : bool
-        Whether the straight line between two draws stays among likely latents; between draws of a normal prior an arc does.
     """
 
     Config: ClassVar[type[ModelConfig]] = ModelConfig
@@ -147,7 +145,6 @@ class Model(nn.Module):
     summary: ClassVar[str] = ""
     sampler: ClassVar[str | None] = None
     conditional: ClassVar[bool] = False
-    straight: ClassVar[bool] = False
     frequencies: Tensor
 
     def __init__(self, config: Any, schema: Schema):
@@ -191,6 +188,11 @@ class Model(nn.Module):
             log_likelihood(row.expand(n, -1)) + share.log() for row, share in zip(eye, self.frequencies, strict=True)
         ]
         return torch.stack(joint, -1)
+
+    @property
+    def straight(self) -> bool:
+        """Whether straight lines between draws stay among likely latents; of a normal prior only arcs do."""
+        return False
 
     def untold(self) -> str | None:
         """Why no class can be asked of it: the reason for the capability ``condition``, or None."""

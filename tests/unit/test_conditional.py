@@ -220,3 +220,9 @@ def test_interpolation_mixes_classes_in_a_straight_line(images: Dataset) -> None
     path = seen[0].reshape(2, 5, -1)
     assert np.allclose(path[:, :, 4:], [[1 - t, t, 0] for t in (0, 0.25, 0.5, 0.75, 1)])
     assert np.allclose(path[:, 0], start, atol=1e-5) and np.allclose(path[:, -1], end, atol=1e-5)
+
+
+def test_arcs_join_draws_of_a_normal_prior_alone(images: Dataset) -> None:
+    assert not make("gan", images).straight and not make("cvae", images).straight
+    assert make("gan", images, prior="uniform").straight and make("dcgan", images).straight
+    assert make("stylegan", images).straight

@@ -21,7 +21,7 @@ from genarena.metrics import Evaluator, Score
 from genarena.uses import METRICS, USES, Context, find_use, hidden_class, why_not
 from genarena.uses import interpolate as interpolating
 from genarena.uses.base import bootstrap_score
-from genarena.uses.reduce import _labelled, probe_accuracy
+from genarena.uses.reduce import labelled_subset, probe_accuracy
 
 SMALL = {"latent_dim": 4, "network": {"architecture": "mlp", "width": 16}}
 WALL_CLOCK = {"sample_images_per_second"}
@@ -126,21 +126,21 @@ def test_an_unknown_use_names_the_nearest() -> None:
 @pytest.mark.parametrize("count", [30, 31, 50])
 def test_labelled_subsets_are_balanced(count: int) -> None:
     labels = np.repeat([0, 1, 2], [1000, 60, 40])
-    chosen = _labelled(labels, count, np.random.default_rng(0))
+    chosen = labelled_subset(labels, count, np.random.default_rng(0))
     assert len(set(chosen.tolist())) == count
     sizes = np.bincount(labels[chosen])
     assert sizes.max() - sizes.min() <= 1
-    assert not np.array_equal(chosen, _labelled(labels, count, np.random.default_rng(1)))
+    assert not np.array_equal(chosen, labelled_subset(labels, count, np.random.default_rng(1)))
 
 
 def test_a_class_too_small_to_be_even_is_taken_whole() -> None:
     labels = np.repeat([0, 1], [100, 3])
-    assert np.bincount(labels[_labelled(labels, 20, np.random.default_rng(0))]).tolist() == [17, 3]
+    assert np.bincount(labels[labelled_subset(labels, 20, np.random.default_rng(0))]).tolist() == [17, 3]
 
 
 def test_all_labels_are_all_rows() -> None:
     labels = np.repeat([0, 1], [7, 5])
-    assert sorted(_labelled(labels, None, np.random.default_rng(0))) == list(range(12))
+    assert sorted(labelled_subset(labels, None, np.random.default_rng(0))) == list(range(12))
 
 
 def test_the_probe_reads_what_is_there_and_not_what_is_not() -> None:

@@ -18,7 +18,7 @@ from ..data import Dataset
 from ..errors import CapabilityError, DataError, UsageError
 from ..fitted import FittedModel, build
 from ..game import Game
-from ..uses.reduce import LABELS, MOST, REPEATS, _labelled, probe_accuracy
+from ..uses.reduce import LABELS, MOST, REPEATS, labelled_subset, probe_accuracy
 from .space import measured
 
 CELLS = 4
@@ -149,7 +149,7 @@ def _hits(
 ) -> np.ndarray:
     """Whether each probe classifies each test example right, ``(R, N_test)`` for R draws of the labelled examples."""
     draws = REPEATS if count is not None and count < len(labels) else 1
-    chosen = [_labelled(labels, count, np.random.default_rng([seed, repeat])) for repeat in range(draws)]
+    chosen = [labelled_subset(labels, count, np.random.default_rng([seed, repeat])) for repeat in range(draws)]
     return np.stack([probe_accuracy(codes[rows], labels[rows], test, truth, seed) for rows in chosen])
 
 

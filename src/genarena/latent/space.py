@@ -1,4 +1,4 @@
-"""How the latents of a fitted model are spread: the unit of every edit, and whether arcs or straight lines join them.
+"""How the latents of a fitted model are spread: the unit of every edit.
 
 Shapes: M draws, L dimensions of the noise, K classes. Latents are ``(N, L)``, or ``(N, L + K)`` where a model is told classes,
 one-hot in the last columns; those of a StyleGAN may also be ``(N, layers, L)``.
@@ -94,7 +94,7 @@ class LatentSpace:
 
     @cached_property
     def normal(self) -> bool:
-        """Whether the draws look standard normal by their first, second and fourth moments; then arcs are the way between."""
+        """Whether the draws look standard normal by their first, second and fourth moments."""
         count = len(self.draws)
         if count < DRAWS:
             return False

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..data import ImageSpec, Schema
 from ..errors import UsageError
 from ..game import Betas, Draw
-from ..nets.biggan import GENERATOR, BigGANDiscriminator, BigGANGenerator, filters, settle, standing_statistics
+from ..nets.biggan import GENERATOR, BigGANDiscriminator, BigGANGenerator, filters, standing_statistics
 from ..objectives.adversarial import LossName
 from .cgan import ConditionalGAN
 from .gan import PenaltyName
@@ -135,9 +135,8 @@ class BigGAN(ConditionalGAN):
         return self.config.orthogonal * off_diagonal_penalty(filters(self.generator))
 
     def prepare(self, generator: torch.Generator) -> None:
-        """Spectral norms and standing statistics of these very weights: training left averages of both."""
+        """Standing statistics of these very weights: training left an average of running ones."""
         self.eval()
-        settle(self)
         device = self.frequencies.device
         draws = (self.latents(self.config.batch_size, generator).to(device) for _ in range(PASSES))
         standing_statistics(self.generator, draws)

@@ -254,6 +254,10 @@ class GAN(AdversarialGame):
         """The normal's distribution function makes normal noise uniform."""
         return noise if self.config.prior == "normal" else torch.special.ndtr(noise) * 2 - 1
 
+    @property
+    def straight(self) -> bool:
+        return self.config.prior == "uniform"
+
     def play(self, draw: Draw) -> Play:
         config = self.config
         moves: list[type[Turn]] = [Part] * (config.accumulate - 1) + [Turn]

@@ -129,7 +129,6 @@ class StyleGAN(GAN):
 
     title = "StyleGAN"
     summary = "a GAN whose layers are steered by styles, which can be mixed"
-    straight = True
     generator: Generator
     w_average: Tensor
     path_length_mean: Tensor
@@ -243,6 +242,10 @@ class StyleGAN(GAN):
         noise = self.shape_noise(normal(n, self.latent_dim, generator))
         w = self.styles(noise.to(self.w_average.device))
         return w if truncation is None else torch.lerp(self.w_average, w, truncation)
+
+    @property
+    def straight(self) -> bool:
+        return True
 
     def decode(self, z: Tensor) -> Tensor:
         """Styles ``(N, D)``, or one a layer ``(N, S, D)``, to images, with constant noise."""

@@ -67,21 +67,6 @@ def filters(net: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
-def settle(net: nn.Module, iterations: int = 16) -> None:
-    """Iterate the vectors of every spectral norm on weights that no longer move.
-
-    Averaged weights come with averaged vectors, whose length is not one: divided by what these give, weights grow.
-    """
-    for module in net.modules():
-        if parametrize.is_parametrized(module):
-            weight = module.parametrizations.weight  # type: ignore[union-attr]
-            weight.train()  # type: ignore[union-attr]
-            for _ in range(iterations):
-                weight()  # type: ignore[operator]
-            weight.eval()  # type: ignore[union-attr]
-
-
-@torch.no_grad()
 def standing_statistics(net: nn.Module, inputs: Iterable[Tensor]) -> None:
     """Set the statistics of every batch norm to the plain average of those of some batches (Brock et al. 2019, appendix B).
 

@@ -30,7 +30,7 @@ def probe_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, trut
     return (classifier.fit(train, labels).predict(test) == truth).astype(float)
 
 
-def _labelled(labels: np.ndarray, count: int | None, rng: np.random.Generator) -> np.ndarray:
+def labelled_subset(labels: np.ndarray, count: int | None, rng: np.random.Generator) -> np.ndarray:
     """Rows of a labelled subset with every class as even as it can be."""
     if count is None or count >= len(labels):
         return rng.permutation(len(labels))[:MOST]
@@ -60,7 +60,7 @@ def measure(context: Context) -> dict[str, Score]:
             continue
         repeats = []
         for repeat in range(REPEATS if count else 1):
-            chosen = _labelled(labels, count, np.random.default_rng([context.seed, repeat]))
+            chosen = labelled_subset(labels, count, np.random.default_rng([context.seed, repeat]))
             repeats.append(probe_accuracy(codes[chosen], labels[chosen], test, truth, context.seed))
         mean_hits = np.mean(repeats, axis=0)
         hits.append(mean_hits)
