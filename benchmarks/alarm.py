@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from genarena.alarm import COLLAPSED, OSCILLATION, WON
-from genarena.data import open_dataset
+from genarena.alarm import COLLAPSED, LOST, OSCILLATION, WON
+from genarena.data import Batch, open_dataset
 from genarena.errors import TrainingError
 from genarena.events import episodes, read_events
 from genarena.fit import fit, plan
@@ -40,6 +40,30 @@ class OneMode(GAN):
 
     def decode(self, z: Tensor) -> Tensor:
         return super().decode(torch.zeros_like(z))
+
+
+class Blind(GAN):
+    """A game that is never shown the upper half of the classes, and so loses them."""
+
+    def play(self, draw: Draw) -> Play:
+        yield from super().play(_LowerHalf(draw))
+
+
+class _LowerHalf:
+    """Batches in which examples of the lower half of the classes stand in for all others."""
+
+    def __init__(self, draw: Draw):
+        self.draw = draw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.draw, name)
+
+    def __call__(self) -> Batch:
+        batch = self.draw()
+        label = batch.schema.label
+        kept = (batch.label < len(label.classes) / 2).nonzero().flatten()
+        rows = kept[torch.arange(len(batch.x)) % len(kept)]
+        return Batch({name: tensor[rows] for name, tensor in batch.tensors.items()}, batch.schema)
 
 
 class Simultaneous(GAN):
@@ -86,6 +110,7 @@ SORTS = {
     "discriminator too strong": Sort(WON, ("ring8", "digits"), settings=STRONG),
     "learning rate x 50": Sort(OSCILLATION, ("ring8", "grid25", "digits"), settings={"learning_rate": 0.1}),
     "one mode": Sort(COLLAPSED, ("ring8", "grid25", "digits"), OneMode),
+    "half of the classes": Sort(LOST, ("digits", "ring8"), Blind),
     "simultaneous, momentum": Sort(
         OSCILLATION, ("ring8", "grid25"), Simultaneous, {"penalty": "none", "betas": [0.9, 0.99]}
     ),

@@ -4,14 +4,18 @@ Every comparison interleaves its sides A B A B ... and reports the median of the
 a slow minute of the machine hits both. Prints JSON.
 
 - ``loop``: genarena's trainer against the barest correct PyTorch loop with the same nets, optimizer, averaging and finite
-  check, in one process (1.0 is the same speed; the target is at least 0.97).
+  check (1.0 is the same speed; the target is at least 0.97). Both sides of a pair live in one process, and where its heap
+  puts their weights moves the ratio by some per cent: the median over several processes is reported, in half of which the
+  bare loop is made first, with the range; ``control`` is the bare loop against itself.
 - ``dcgan``: against a loop as tutorials write it (32 px, width 64, batch 64; target 1.25).
 - ``pythae``: against pythae 0.1.2's trainer on its default MLP VAE at batch 100 (target 1.4); skipped where it is not
   installed (``pip install pythae==0.1.2``).
 
-The sides of the last two run as a user would run them, each in a process of its own, of which one sleeps while the other
-works: what a trainer does to its process (genarena's keeps freed memory) is a part of what is compared.
+- ``games``: images a second and CPU seconds per 1,000 images of every game with its default settings, at 32 and 64 pixels.
 - ``memory``: megabytes that resident memory grows from the first tenth of a training to its end.
+
+The sides of ``dcgan`` and ``pythae`` run as a user would run them, each in a process of its own, of which one sleeps while
+the other works: what a trainer does to its process (genarena's keeps freed memory) is a part of what is compared.
 """
 
 from __future__ import annotations
@@ -35,20 +39,23 @@ from genarena.budget import Budget
 from genarena.checkpoint import RunFolder
 from genarena.data import open_dataset
 from genarena.fit import make_game, plan
-from genarena.game import Game
+from genarena.game import Game, one_hot
 from genarena.machine import keep_freed_memory
+from genarena.models import MODELS
 from genarena.models.gan import WEIGHTS
+from genarena.nets.biggan import filters
 from genarena.trainer import Trainer
 
 SEGMENTS = 9
-SECONDS = 2.0  # of one segment
+SECONDS = 1.0  # of one segment
+PROCESSES = 6  # in which a loop is compared
 Step = Callable[[], int]
 
 
 def images(n: int, size: int, channels: int) -> Any:
-    """Random images: speed does not depend on what they show."""
+    """Random images of ten classes: speed does not depend on what they show."""
     rng = np.random.default_rng(0)
-    return open_dataset(rng.integers(0, 256, (n, channels, size, size), dtype=np.uint8))
+    return open_dataset((rng.integers(0, 256, (n, channels, size, size), dtype=np.uint8), np.arange(n) % 10))
 
 
 def trainer_of(model: str, dataset: Any, settings: dict[str, Any], folder: str) -> Trainer:
@@ -136,7 +143,7 @@ class BareLoop:
 
     def __init__(self, dataset: Any, game: Game, batch: int):
         self.game, self.batch = game.train(), batch
-        self.x = torch.from_numpy(dataset.values("train"))
+        self.x, self.y = (torch.from_numpy(a) for a in (dataset.values("train"), dataset.labels("train")))
         self.order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(0))
         self.at = 0
         self.players = {p: game.parameters_of(p) for p in game.players}
@@ -148,20 +155,30 @@ class BareLoop:
         self.copies = [v.clone() for v in self.counts]
 
     def next(self) -> Tensor:
+        return self.labelled()[0]
+
+    def labelled(self) -> tuple[Tensor, Tensor]:
         if self.at + self.batch > len(self.order):
             self.at = 0
         rows = self.order[self.at : self.at + self.batch]
         self.at += self.batch
-        return self.x.index_select(0, rows).float().mul_(2 / 255).sub_(1)
+        x = self.x.index_select(0, rows).float().mul_(2 / 255).sub_(1)
+        return x, one_hot(self.y.index_select(0, rows), 10)
 
     def move(self, player: str, loss: Tensor) -> None:
-        optimizer, weights = self.optimizers[player], self.players[player]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=weights)
-        norm = torch.stack(torch._foreach_norm([w.grad for w in weights])).norm()
-        if not torch.isfinite(loss.detach() + norm):
-            raise ArithmeticError("not finite")
-        optimizer.step()
+        self.move_all({player: loss})
+
+    def move_all(self, losses: dict[str, Tensor]) -> None:
+        """Every player's gradients from its own loss, then their steps."""
+        *_, last = losses
+        for player, loss in losses.items():
+            self.optimizers[player].zero_grad(set_to_none=True)
+            loss.backward(inputs=self.players[player], retain_graph=player != last)
+            norm = torch.stack(torch._foreach_norm([w.grad for w in self.players[player]])).norm()
+            if not torch.isfinite(loss.detach() + norm):
+                raise ArithmeticError("not finite")
+        for player in losses:
+            self.optimizers[player].step()
 
     def average(self) -> None:
         if self.game.config.average_images:
@@ -211,6 +228,74 @@ def bare_gan(dataset: Any, game: Any, batch: int) -> Step:
     return step
 
 
+def fakes(game: Any, batch: int) -> tuple[Tensor, Tensor]:
+    """Fakes of random classes, and the classes."""
+    y = one_hot(torch.randint(0, 10, (batch,)), 10)
+    return game.generator(torch.cat([torch.randn(batch, game.latent_dim), y], 1)).tanh(), y
+
+
+def bare_biggan(dataset: Any, game: Any, batch: int) -> Step:
+    loop = BareLoop(dataset, game, batch)
+
+    def judge(x: Tensor, y: Tensor) -> Tensor:
+        return game.discriminator.classify(game.discriminator.hidden(x)[-1], y)
+
+    def step() -> int:
+        for _ in range(2):
+            x, y = loop.labelled()
+            with torch.no_grad():
+                fake, wanted = fakes(game, batch)
+            loss = (1 - judge(x, y)).relu().mean() + (1 + judge(fake, wanted)).relu().mean()
+            loop.move("discriminator", loss)
+        fake, wanted = fakes(game, batch)
+        penalty = 0.0
+        for weight in filters(game.generator):
+            rows = weight.flatten(1)
+            gram = rows @ rows.T
+            penalty = penalty + (gram - gram.diagonal().diag()).square().sum()
+        loop.move("generator", -judge(fake, wanted).mean() + 1e-4 * penalty)
+        loop.average()
+        return 2 * batch
+
+    return step
+
+
+def bare_vaegan(dataset: Any, game: Any, batch: int) -> Step:
+    loop = BareLoop(dataset, game, batch)
+    softplus, config = nn.functional.softplus, game.config
+    rounds = 0
+
+    def judge(x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = game.discriminator.hidden(x)[-1]
+        return game.discriminator.classify(hidden), hidden
+
+    def step() -> int:
+        nonlocal rounds
+        rounds += 1
+        x = loop.next()
+        mean, log_variance = game.encoder(x).chunk(2, 1)
+        log_variance = 15 * torch.tanh(log_variance / 15)
+        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        back, fake = game.generator(z).tanh(), game.generator(torch.randn_like(mean)).tanh()
+        (real_logit, real), (back_logit, again), (fake_logit, _) = judge(x), judge(back), judge(fake)
+        kl = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1).mean()
+        error = (real - again).flatten(1).square()
+        distortion = 0.5 * error.shape[1] * (error.mean() + 1e-8).log()
+        fooled = 0.5 * (softplus(-back_logit).mean() + softplus(-fake_logit).mean())
+        told = softplus(-real_logit).mean() + 0.5 * (softplus(back_logit).mean() + softplus(fake_logit).mean())
+        if rounds % config.penalty_every == 0:
+            x = x.detach().requires_grad_(True)
+            (slope,) = torch.autograd.grad(judge(x)[0].sum(), x, create_graph=True)
+            penalty = 0.5 * slope.flatten(1).square().sum(1).mean()
+            told = told + WEIGHTS[config.penalty] * config.penalty_every * penalty
+        losses = {"encoder": kl + distortion, "generator": config.gamma * distortion + fooled, "discriminator": told}
+        loop.move_all(losses)
+        loop.average()
+        return batch
+
+    return step
+
+
 def tutorial_dcgan(dataset: Any, game: Any, batch: int) -> Step:
     """The loop of the common DCGAN tutorials: plain backward, sigmoid and BCE, default Adam, contiguous tensors."""
     generator, discriminator = game.generator.train(), game.discriminator.train()
@@ -251,19 +336,48 @@ def game_of(model: str, dataset: Any, settings: dict[str, Any], *, channels_last
     return game if channels_last else game.to(memory_format=torch.contiguous_format)
 
 
+MLP = {"network": {"architecture": "mlp", "depth": 1}}
+Loop = tuple[str, tuple[int, int, int], dict[str, Any], Callable[[Any, Any, int], Step]]
+LOOPS: dict[str, Loop] = {
+    "vae mlp 28px": ("vae", (4000, 28, 1), MLP, bare_vae),
+    "vae conv 28px": ("vae", (4000, 28, 1), {}, bare_vae),
+    "gan conv 28px": ("gan", (4000, 28, 1), {}, bare_gan),
+    "vaegan conv 28px": ("vaegan", (4000, 28, 1), {}, bare_vaegan),
+    "biggan 32px": ("biggan", (2000, 32, 3), {}, bare_biggan),
+}
+
+
+def loop_pair(name: str, control: bool, bare_first: bool, threads: int) -> float:
+    """genarena's speed (or, as a control, the bare loop's) over that of a bare loop, both in this process."""
+    torch.set_num_threads(threads)
+    model, shape, settings, bare = LOOPS[name]
+    dataset = images(*shape)
+    batch = plan(model, dataset, settings=settings, device="cpu").config.batch_size
+    keep_freed_memory()
+
+    def other() -> Callable[[], float]:
+        return warm(bare(dataset, game_of(model, dataset, settings), batch))
+
+    def one(folder: str) -> Callable[[], float]:
+        return other() if control else warm(ours(trainer_of(model, dataset, settings, folder)))
+
+    with tempfile.TemporaryDirectory() as folder:
+        first, second = (other(), one(folder)) if bare_first else (one(folder), other())
+        ratio = interleave(first, second)["ratio"]
+    return 1 / ratio if bare_first else ratio
+
+
 def loop(threads: int) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
     found = {}
-    cases: list[tuple[str, str, Any, dict[str, Any], Any]] = [
-        ("vae mlp 28px", "vae", images(4000, 28, 1), {"network": {"architecture": "mlp", "depth": 1}}, bare_vae),
-        ("vae conv 28px", "vae", images(4000, 28, 1), {}, bare_vae),
-        ("gan conv 28px", "gan", images(4000, 28, 1), {}, bare_gan),
-    ]
-    for name, model, dataset, settings, bare in cases:
-        with tempfile.TemporaryDirectory() as folder:
-            trainer = trainer_of(model, dataset, settings, folder)
-            batch = trainer.loader.batch_size
-            other = bare(dataset, game_of(model, dataset, settings), batch)
-            found[name] = interleave(warm(ours(trainer)), warm(other))
+    for name, control in [*((name, False) for name in LOOPS), ("vae mlp 28px", True)]:
+        ratios = []
+        for number in range(PROCESSES):
+            with context.Pool(1) as pool:
+                ratios.append(pool.apply(loop_pair, (name, control, bool(number % 2), threads)))
+        found["control, " * control + name] = {
+            "ratio": round(statistics.median(ratios), 4), "range": [round(r, 4) for r in (min(ratios), max(ratios))],
+        }  # fmt: skip
     return found
 
 
@@ -314,6 +428,24 @@ def pythae(threads: int) -> dict[str, Any]:
     return apart(our_vae, their_vae, threads)
 
 
+def games(threads: int) -> dict[str, Any]:
+    """Images and CPU seconds of every game with its default settings, on colour images."""
+    found: dict[str, Any] = {}
+    for size in (32, 64):
+        dataset = images(1000, size, 3)
+        for name in (name for name, model in MODELS.items() if issubclass(model, Game)):
+            with tempfile.TemporaryDirectory() as folder:
+                step = ours(trainer_of(name, dataset, {}, folder))
+                for _ in range(2):
+                    step()
+                started, cpu, done = time.perf_counter(), time.process_time(), 0
+                while time.perf_counter() - started < SECONDS * SEGMENTS:
+                    done += step()
+                speed, spent = done / (time.perf_counter() - started), 1000 * (time.process_time() - cpu) / done
+            found[f"{name} {size}px"] = {"images_per_second": round(speed, 1), "cpu_seconds_per_1000": round(spent, 2)}
+    return found
+
+
 def memory(threads: int) -> dict[str, float]:
     def resident() -> float:
         line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
@@ -331,7 +463,7 @@ def memory(threads: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     parts: dict[str, Callable[[int], dict[str, Any]]] = {
-        "loop": loop, "dcgan": dcgan, "pythae": pythae, "memory": memory,
+        "loop": loop, "dcgan": dcgan, "pythae": pythae, "games": games, "memory": memory,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="which (default: all)")

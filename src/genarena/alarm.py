@@ -9,11 +9,12 @@ What it knows, besides numbers that are not finite (the trainer sees those):
 - *discriminator won*: it tells nearly all fakes from real examples for good, and the generator learns no more from it
   (Arjovsky & Bottou 2017, section 2);
 - *oscillation*: the two chase each other around the equilibrium instead of approaching it (Mescheder et al. 2018, section 2);
-- *generator collapsed*: its samples hardly differ, whatever the noise (Goodfellow 2016, section 5.1.1).
+- *generator collapsed*: its samples hardly differ, whatever the noise (Goodfellow 2016, section 5.1.1);
+- *classes lost*: where the data have labels, a class that hardly any sample looks like, by its nearest real examples.
 
-Games without a discriminator are watched for collapse alone. A critic's loss (Wasserstein) has no scale to judge it by: of such
-games only the samples are watched. A generator that leaves out some of many modes and varies within the others is not noticed
-here: read the coverage that a comparison measures.
+Games without a discriminator are watched by their samples alone, and so are those whose loss has no scale to judge it by (a
+Wasserstein critic's). A generator that leaves out some of many modes that no label tells of, and varies within the others, is
+not noticed here: read the coverage that a comparison measures.
 
 The thresholds were chosen on runs of `gan` and its relatives on ring8, grid25 and digits; `benchmarks/alarm.py` measures, with
 other seeds, how often planted failures and healthy runs raise an alarm.
@@ -24,7 +25,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,7 @@ from .nets.features import RandomConvFeatures, RandomMLPFeatures
 from .objectives.adversarial import LOSSES
 
 WON, OSCILLATION, COLLAPSED = "discriminator won", "oscillation", "generator collapsed"
+LOST = "classes lost"
 
 WINDOW = 10  # readings whose medians are judged: the noise of single batches, and penalties in every fourth turn, go
 PATIENCE = 10  # judgements in a row until an alarm begins or ends
@@ -64,6 +66,14 @@ REPEATED = (
 SPREADING = 1.2  # variance that grows so from look to look is a beginning, not a collapse
 LOOKS = 2  # in a row until a collapse is one
 
+LABELLED = 2048  # real examples, at most, that tell what class a sample looks like
+FEW = 16  # samples of a class below which none may be chance: such classes are not judged
+ABSENT = 0.25  # of the way from what an absent class would still show, by mistaken neighbours, to its real share
+LASTING = 4  # looks in a row without a class until it is lost, if the classes missing have become no fewer by then:
+#              a young generator begins without many, and finds them one by one
+LIKELY = 0.1  # share of samples as near to a real example as 95 % of real ones: below, they show no class at all
+NAMED = 5  # lost classes that a text lists
+
 _TRY = {
     WON: (
         "Try a penalty on the discriminator (penalty=r1, or a larger penalty_weight), two time scales (a lower "
@@ -76,6 +86,10 @@ _TRY = {
     COLLAPSED: (
         "Try a penalty (penalty=r1), a lower learning_rate, packing=2 or "
         "network.discriminator_minibatch=stddev, which let the discriminator see that samples repeat."
+    ),
+    LOST: (
+        "Train longer, or try a penalty (penalty=r1), packing=2 or network.discriminator_minibatch=stddev, or a model that is "
+        "told the classes."
     ),
 }
 _TRY_ALONE = "Try a lower learning_rate, and for a VAE a smaller beta."
@@ -102,9 +116,18 @@ class Watch:
         A key of `objectives.adversarial.LOSSES`.
     generator : str
         The player whose gradient norm is the generator's.
+    labelled : (numpy.ndarray, numpy.ndarray, sequence of str), optional
+        Stored values of real examples, their labels and the names of the classes.
     """
 
-    def __init__(self, spec: Any, real: np.ndarray, loss: str = "non-saturating", generator: str = "generator"):
+    def __init__(
+        self,
+        spec: Any,
+        real: np.ndarray,
+        loss: str = "non-saturating",
+        generator: str = "generator",
+        labelled: tuple[np.ndarray, np.ndarray, Sequence[str]] | None = None,
+    ):
         self.generator = generator
         self._loss = LOSSES[loss]
         self._chance = self._judge(0.0, 0.0)
@@ -115,7 +138,10 @@ class Watch:
         self._won = _Episode(WON, PATIENCE)
         self._oscillation = _Episode(OSCILLATION, PATIENCE)
         self._collapse = _Episode(COLLAPSED, LOOKS)
+        self._lost = _Episode(LOST, 1)
+        self._missing: deque[set[str]] = deque(maxlen=LASTING)
         self._space = _Space(spec)
+        self._classes = _Classes(self._space(labelled[0]), *labelled[1:]) if labelled else None
         self._real = self._space(real)
         self._centres: deque[np.ndarray] = deque(maxlen=MOVES + 1)
         self._spread = math.inf
@@ -191,7 +217,25 @@ class Watch:
             f"near-duplicate ({usual:.0%} of real examples). {_TRY[COLLAPSED] if self._adversarial else _TRY_ALONE}"
         )
         seen = (spread < NARROW or repeated > usual + REPEATED) and not spreading
-        return self._collapse.observe(seen, {"variance": spread, "near_duplicates": repeated, "real": usual}, text)
+        collapse = self._collapse.observe(seen, {"variance": spread, "near_duplicates": repeated, "real": usual}, text)
+        return [*collapse, *self._look_for_classes(features)]
+
+    def _look_for_classes(self, features: Tensor) -> list[Alarm]:
+        if self._classes is None:
+            return []
+        self._missing.append(self._classes.missing(features))
+        before, now = self._missing[0], self._missing[-1]
+        if self._lost.on:
+            lost = now & self._missing[-2]
+        elif len(self._missing) == LASTING and len(now) >= len(before):
+            lost = set.intersection(*self._missing)
+        else:
+            lost = set()
+        names = [name[:40] for name in self._classes.names if name in lost]
+        some = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        advice = _TRY[LOST] if self._adversarial else _TRY_ALONE
+        text = f"{LOST}: hardly any of {len(features)} samples looks like {some}. {advice}"
+        return self._lost.observe(bool(lost), {"classes": len(lost)}, text)
 
     def _sway(self, features: Tensor) -> None:
         """Whether the samples' mean moves far without getting anywhere."""
@@ -227,7 +271,49 @@ class _Space:
         self.net = net.eval().requires_grad_(False)
 
     def __call__(self, values: np.ndarray) -> Tensor:
-        return self.net.features(self.kind.normalise(self.kind.to_tensor(values), self.spec)).double()
+        batches = (values[start : start + SAMPLES] for start in range(0, len(values), SAMPLES))
+        tensors = (self.kind.normalise(self.kind.to_tensor(batch), self.spec) for batch in batches)
+        return torch.cat([self.net.features(x).double() for x in tensors])
+
+
+class _Classes:
+    """What classes samples look like, by their nearest neighbour among labelled real examples.
+
+    Neighbours are mistaken now and then, and more often for some classes than for others: how often is measured on the real
+    examples themselves, each left out in turn.
+
+    Parameters
+    ----------
+    features : Tensor
+        Of real examples, ``(N, F)``.
+    labels : numpy.ndarray
+        ``(N,)``.
+    names : sequence of str
+        Of the K classes.
+    """
+
+    def __init__(self, features: Tensor, labels: np.ndarray, names: Sequence[str]):
+        self.features, self.labels, self.names = features, torch.as_tensor(labels), names
+        distance, neighbour = torch.cdist(features, features).fill_diagonal_(math.inf).min(1)
+        count = len(names)
+        confused = torch.zeros(count, count, dtype=torch.float64)
+        pairs = self.labels, self.labels[neighbour]
+        confused.index_put_(pairs, torch.full((len(labels),), 1 / len(labels), dtype=torch.float64), accumulate=True)
+        self.near = distance.quantile(0.95)
+        self.share, self.present = confused.sum(1), confused.sum(0)
+        # What would still be taken for a class of which nothing is there, the others being as before.
+        self.absent = (self.present - confused.diagonal()) / (1 - self.share).clamp_min(1e-12)
+
+    def missing(self, features: Tensor) -> set[str]:
+        """The classes that samples' features ``(M, F)`` hardly show; none where the samples look like nothing real."""
+        distance, neighbour = torch.cdist(features, self.features).min(1)
+        if (distance <= self.near).double().mean() < LIKELY:
+            return set()
+        shown = torch.bincount(self.labels[neighbour], minlength=len(self.names)).double() / len(features)
+        distinct = self.present - self.absent
+        judged = (self.share * len(features) >= FEW) & (distinct > 0.5 * self.present)
+        missing = judged & (shown < self.absent + ABSENT * distinct)
+        return {self.names[i] for i in missing.nonzero().flatten().tolist()}
 
 
 def count_turns(values: Iterable[float], size: float) -> int:
@@ -259,4 +345,9 @@ def watch_for(game: Game, dataset: Dataset) -> Watch:
     loss = getattr(game.config, "loss", None)
     player = next((name for name, networks in game.players.items() if game.sampler in networks), "generator")
     known = loss if loss in LOSSES else "non-saturating"
-    return Watch(field.spec, np.asarray(field.values[rows[picked]]), known, player)
+    label, labels = dataset.schema.label, dataset.labels("train")
+    labelled = None
+    if label is not None and labels is not None:
+        some = np.sort(np.random.default_rng(1).permutation(len(rows))[:LABELLED])
+        labelled = np.asarray(field.values[rows[some]]), labels[some], label.classes
+    return Watch(field.spec, np.asarray(field.values[rows[picked]]), known, player, labelled)

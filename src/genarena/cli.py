@@ -102,7 +102,13 @@ def compare(
         int | None, typer.Option(help="Samples compared (default: 5000, or as many as there are).")
     ] = None,
     evaluator: Annotated[Path | None, typer.Option(help="Evaluator folder of an earlier comparison.")] = None,
-    features: Annotated[Path | None, typer.Option(help="A feature space of your own (safetensors).")] = None,
+    features: Annotated[
+        Path | None,
+        typer.Option(help="One more feature space: another evaluator's, or your own weights (safetensors)."),
+    ] = None,
+    features_net: Annotated[
+        str | None, typer.Option(help="The network of your own weights, file.py:Class; this runs the file.")
+    ] = None,
     checkpoint: Annotated[str, typer.Option(help="Weights measured: last, or best by validation distance.")] = "last",
     stall: Annotated[float, typer.Option(help="Seconds without a sign of life after which a run is ended.")] = 1800,
     size: Size = None,
@@ -148,6 +154,7 @@ def compare(
             samples=samples,
             evaluator=evaluator,
             features=features,
+            features_net=features_net,
             stall_seconds=stall,
             checkpoint=checkpoint,
             command="genarena " + shlex.join(sys.argv[1:]),
@@ -272,12 +279,15 @@ def evaluate(
     if data is None:
         if not (run / "evaluator").is_dir() or not (run / "data").is_dir():
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
-        judge = evaluator_of(run)
+        judge = evaluator_of(run, trust=trust)
     else:
         dataset = open_like(fitted, data, data_dir)
         own = evaluator or run / "evaluator"
         found = (own / "evaluator.json").exists()
-        judge = Evaluator.load(own, dataset) if found else Evaluator.build(dataset, own, samples=samples, progress=say)
+        if found:
+            judge = Evaluator.load(own, dataset, trust=trust)
+        else:
+            judge = Evaluator.build(dataset, own, samples=samples, progress=say)
     scores = measure_model(fitted, judge)
     if as_json:
         record = {k: s.to_json() for k, s in scores.items()}

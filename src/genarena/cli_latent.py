@@ -218,6 +218,31 @@ def mix(
     save(fitted, grid.reshape(-1, *grid.shape[2:]), out, columns=n + 1)
 
 
+@app.command("path-length")
+def path_length(
+    run: Run,
+    n: Annotated[int, typer.Option("-n", help="Ways between two draws.")] = 500,
+    seed: int = 0,
+    as_json: Json = False,
+    use: For = None,
+    trust: Trust = False,
+) -> None:
+    """How fast images change on the way between two draws; of a StyleGAN through styles (w) and through noise (z)."""
+    from . import latent
+
+    fitted = load_run(run, use, trust)
+    spaces = {"w": False, "z": True} if hasattr(fitted.model, "styles") else {"latents": False}
+    found = {}
+    for name, noise in spaces.items():
+        lengths = latent.perceptual_path_lengths(fitted, n, seed, noise=noise)
+        found[name] = {"mean": float(lengths.mean()), "standard_error": float(lengths.std() / n**0.5), "n": n}
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for name, row in found.items():
+        typer.echo(f"{name}: {row['mean']:.4g} (standard error {row['standard_error']:.2g}, {n} ways)")
+
+
 @app.command()
 def truncation(
     run: Run,
@@ -246,7 +271,7 @@ def truncation(
         fitted.latents(1, seed, truncation=amount)  # refuses what cannot be, before an evaluator is built
     dataset = open_like(fitted, data, data_dir)
     if evaluator is not None:
-        judge = Evaluator.load(evaluator, dataset)
+        judge = Evaluator.load(evaluator, dataset, trust=trust)
     else:
         with tempfile.TemporaryDirectory() as folder:
             judge = Evaluator.build(dataset, Path(folder), samples=samples, progress=say)

@@ -324,7 +324,7 @@ def _look(
     """Picture fixed noise in a run's folder, take the monitor's reading, and keep the weights where they are the best."""
     if pictures and served.capabilities()["sample"] is None:
         run.samples.mkdir(exist_ok=True)
-        picture = served.kind.picture(served.sample(served.kind.picture_count(served.spec)), served.spec)
+        picture = served.kind.picture(served.gallery(served.kind.picture_count(served.spec)), served.spec)
         Image.fromarray(picture).save(run.samples / f"{images:010d}.png")
     numbers = monitor(served, images) if monitor else {}
     if CRITERION in numbers:

@@ -18,7 +18,8 @@ from .errors import CapabilityError, DataError, RunError, UsageError
 from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
-from .models import MODELS, load_class
+from .models import MODELS
+from .own_code import load_class
 
 BATCH = 500
 CALIBRATION = "calibration.safetensors"
@@ -78,6 +79,11 @@ class FittedModel:
     ) -> np.ndarray:
         """`n` new examples from the model; the first k of them do not depend on n. The arguments are those of `latents`."""
         return self.decode(self.latents(n, seed, label=label, truncation=truncation))
+
+    def gallery(self, n: int, seed: int = 0) -> np.ndarray:
+        """`n` samples to look at: those of `sample`, class by class where the model is told any."""
+        z, classes = self.latents(n, seed), self.model.classes
+        return self.decode(z[np.argsort(z[:, -classes:].argmax(1), kind="stable")] if classes else z)
 
     def latents(
         self, n: int, seed: int = 0, *, label: str | int | None = None, truncation: float | None = None
@@ -198,7 +204,7 @@ class FittedModel:
         path = (1 - t) * a + t * b
         if spherical:
             noise = slice(0, path.shape[-1] - self.model.classes)  # classes mix in a straight line
-            path[..., noise] = _slerp(a[..., noise], b[..., noise], t)
+            path[..., noise] = slerp(a[..., noise], b[..., noise], t)
         flat = self.decode(path.reshape(-1, path.shape[-1]))
         return flat.reshape(len(start), steps, *flat.shape[1:])
 
@@ -303,7 +309,7 @@ def _shape(spec: Any) -> str:
     return ", ".join(str(s) for s in spec.shape)
 
 
-def _slerp(start: np.ndarray, end: np.ndarray, t: np.ndarray) -> np.ndarray:
+def slerp(start: np.ndarray, end: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Spherical interpolation along the last axis (Shoemake 1985); a straight line where the ends are parallel."""
     cosine = (start * end).sum(-1, keepdims=True)
     cosine = cosine / np.maximum(np.linalg.norm(start, axis=-1) * np.linalg.norm(end, axis=-1), 1e-12)[..., None]
@@ -313,7 +319,7 @@ def _slerp(start: np.ndarray, end: np.ndarray, t: np.ndarray) -> np.ndarray:
     safe = np.where(straight, 1, sine)
     a = np.where(straight, 1 - t, np.sin((1 - t) * angle) / safe)
     b = np.where(straight, t, np.sin(t * angle) / safe)
-    return (a * start + b * end).astype(np.float32)
+    return a * start + b * end
 
 
 def model_card(fitted: FittedModel) -> str:
@@ -403,4 +409,4 @@ def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
     path = folder / "model.py"
     if not path.is_file() or path.read_text(encoding="utf-8") != record["code"]:
         raise RunError(f"'{path}' is not the code that this model was trained with.")
-    return load_class(path, record["model"])
+    return load_class(path, record["model"], Model, "model")

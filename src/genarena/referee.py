@@ -5,6 +5,7 @@ It also keeps the average of the weights that is served. It knows no data, no bu
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -132,11 +133,11 @@ class Referee:
         losses, self._pending = self._pending, {}
         gradients = {p: [w.grad for w in self.parameters[p] if w.grad is not None] for p in players}
         distributed.mean_([*losses.values(), *(g for group in gradients.values() for g in group)])
-        norms = {p: torch.stack(torch._foreach_norm(g)).norm() for p, g in gradients.items() if g}
+        norms = {p: torch.linalg.vector_norm(torch.stack(torch._foreach_norm(g))) for p, g in gradients.items() if g}
         for player in players:
             # One look a player and turn; a norm is non-finite where any gradient is.
-            if not bool(torch.isfinite(losses[player] + norms.get(player, 0.0))):
-                what = "the gradient" if bool(torch.isfinite(losses[player])) else "the loss"
+            if not math.isfinite(losses[player] + norms.get(player, 0.0)):
+                what = "the gradient" if math.isfinite(losses[player]) else "the loss"
                 self._clear(players)
                 raise NonFinite(player, what)
         for player in players:

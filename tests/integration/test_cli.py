@@ -27,8 +27,8 @@ from genarena.uses import USES
 SEEDS = 1  # of the comparison that these tests share
 COMMANDS: Any = typer.main.get_command(app)
 OPTIONS = {
-    "compare": "--budget --checkpoint --config --data-dir --device --dry-run --evaluator --features --for --jobs "
-    "--json --max-bad --models --out --quiet --samples --seeds --set --size --stall --threads DATA",
+    "compare": "--budget --checkpoint --config --data-dir --device --dry-run --evaluator --features --features-net --for "
+    "--jobs --json --max-bad --models --out --quiet --samples --seeds --set --size --stall --threads DATA",
     "density-ratio": "--data-dir --for --json --out --seed --trust DATA RUN",
     "detect": "--data-dir --for --out --trust DATA RUN",
     "doctor": "--for --json RUN",
@@ -42,6 +42,7 @@ OPTIONS = {
     "invert": "--data-dir --for --out --seed --steps --trust -n DATA RUN",
     "mix": "--for --layer --out --seed --trust -n RUN",
     "models": "--json",
+    "path-length": "--for --json --seed --trust -n RUN",
     "probe": "--data-dir --for --json --labels --seed --trust DATA RUN",
     "prune": "--dry-run --keep FOLDER",
     "reconstruct": "--data-dir --for --out --trust -n DATA RUN",

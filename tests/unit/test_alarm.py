@@ -11,7 +11,20 @@ import pytest
 import torch
 
 from genarena import alarm as module
-from genarena.alarm import COLLAPSED, LOOKS, MEMORY, OSCILLATION, PATIENCE, WINDOW, WON, Watch, count_turns, watch_for
+from genarena.alarm import (
+    COLLAPSED,
+    LASTING,
+    LOOKS,
+    MEMORY,
+    OSCILLATION,
+    PATIENCE,
+    WINDOW,
+    WON,
+    Watch,
+    count_turns,
+    watch_for,
+)
+from genarena.alarm import LOST as LOST_CLASSES
 from genarena.data import Dataset, VectorSpec
 from genarena.events import Alarm, Event, JsonLines, Live, episodes, read_events
 from genarena.files import read_json
@@ -215,6 +228,88 @@ def test_what_is_no_collapse(real: np.ndarray, looks: list[np.ndarray]) -> None:
     assert looked(Watch(SPEC, real), looks) == []
 
 
+# -- classes lost ------------------------------------------------------------------------------------------------------
+
+NAMES = ("ant", "bee", "cat", "dog")
+
+
+def of_classes(counts: tuple[int, ...], seed: int = 0, spread: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
+    """Rows around four corners, so many of each, and their classes."""
+    corners = 2 * np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]], np.float32)
+    labels = np.repeat(np.arange(4), counts)
+    return corners[labels] + np.float32(spread) * rows(len(labels), seed), labels
+
+
+def labelled(spread: float = 0.5) -> Watch:
+    values, labels = of_classes((300,) * 4, 0, spread)
+    return Watch(SPEC, values[::6], labelled=(values, labels, NAMES))
+
+
+def alarms(watch: Watch, looks: list[np.ndarray]) -> list[tuple[int, str, bool]]:
+    return [(i, a.name, a.over) for i, samples in enumerate(looks, start=1) for a in watch.look(i, samples)]
+
+
+def test_lost_classes_are_told_by_name_after_four_looks_and_found_again() -> None:
+    watch = labelled()
+    without = [of_classes((50, 0, 50, 0), i)[0] for i in range(LASTING + 1)]
+    for index, samples in enumerate(without[: LASTING - 1], start=1):
+        assert watch.look(index, samples) == []
+    (told,) = watch.look(LASTING, without[LASTING - 1])
+    assert (told.name, told.numbers) == (LOST_CLASSES, {"classes": 2})
+    assert "hardly any of 100 samples looks like bee, dog." in told.text
+    one_back = of_classes((40, 20, 40, 0), 8)[0]
+    whole = of_classes((25,) * 4, 9)[0]
+    assert alarms(watch, [without[LASTING], one_back, whole]) == [(3, LOST_CLASSES, True)]
+
+
+def test_a_young_generator_that_finds_one_class_after_the_other_has_lost_none() -> None:
+    looks = [
+        (100, 0, 0, 0),
+        (50, 50, 0, 0),
+        (50, 50, 0, 0),
+        (50, 50, 0, 0),
+        (34, 33, 33, 0),
+        (34, 33, 33, 0),
+        (25,) * 4,
+    ]
+    assert alarms(labelled(), [of_classes(counts, i)[0] for i, counts in enumerate(looks)]) == []
+    stuck = [*looks[:4], (50, 50, 0, 0)]
+    assert alarms(labelled(), [of_classes(counts, i)[0] for i, counts in enumerate(stuck)]) == [
+        (5, LOST_CLASSES, False)
+    ]
+
+
+def test_samples_that_look_like_nothing_real_have_lost_no_class() -> None:
+    far = [of_classes((100, 0, 0, 0), i)[0] + np.float32(40) for i in range(6)]
+    assert alarms(labelled(), far) == []
+
+
+@pytest.mark.parametrize(
+    "counts", [(25, 25, 25, 25), (40, 20, 20, 20), (55, 15, 15, 15)], ids=["even", "uneven", "more uneven"]
+)
+def test_a_class_that_is_only_rarer_is_not_lost(counts: tuple[int, ...]) -> None:
+    assert alarms(labelled(), [of_classes(counts, i)[0] for i in range(5)]) == []
+
+
+def test_classes_that_neighbours_confuse_are_judged_by_what_is_left_of_them() -> None:
+    """At a spread of 2 a fifth of the neighbours are of another class: an absent class still shows some."""
+    values, labels = of_classes((300,) * 4, 0, 2.0)
+    seen = []
+    for counts in ((75,) * 4, (100, 0, 100, 100)):
+        watch = Watch(SPEC, values[::4], labelled=(values, labels, NAMES))
+        seen.append([a for i in range(1, 6) for a in watch.look(i, of_classes(counts, i, 2.0)[0])])
+    assert seen[0] == [] and ["looks like bee." in a.text for a in seen[1]] == [True]
+
+
+def test_classes_too_rare_or_alike_to_tell_are_not_judged() -> None:
+    samples = [of_classes((50, 0, 50, 0), i)[0] for i in range(4)]
+    values, labels = of_classes((300,) * 4)
+    alike = Watch(SPEC, values[::6], labelled=(values, np.random.default_rng(0).permutation(labels), NAMES))
+    assert alarms(alike, samples) == []
+    values, labels = of_classes((290, 10, 290, 10))
+    assert alarms(Watch(SPEC, values[::6], labelled=(values, labels, NAMES)), samples) == []
+
+
 def test_the_advice_fits_the_game() -> None:
     point = np.zeros((N, 3), np.float32)
     alone, two = Watch(SPEC, rows()), Watch(SPEC, rows())
@@ -241,8 +336,12 @@ def test_a_game_is_watched_by_its_own_loss_and_player(images: Dataset, monkeypat
     for name, settings in (("gan", {"loss": "hinge"}), ("vae", {}), ("vaegan", {}), ("autoencoder", {})):
         model = MODELS[name]
         watch_for(build(model, model.Config.parse(settings), images.schema, 0), images)  # type: ignore[arg-type]
-    assert made[0] == ("hinge", "generator") and made[2] == ("non-saturating", "generator")
-    assert [player for _, player in (made[1], made[3])] == ["vae", "autoencoder"]
+    assert made[0][:2] == ("hinge", "generator") and made[2][:2] == ("non-saturating", "generator")
+    assert [player for _, player, _ in (made[1], made[3])] == ["vae", "autoencoder"]
+    values, labels, names = made[0][2]
+    stored = images.values("train"), images.labels("train")
+    assert names == images.schema.label.classes and len(values) == len(labels) == len(stored[0])  # type: ignore[union-attr]
+    assert np.array_equal(values, stored[0]) and np.array_equal(labels, stored[1])
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -296,10 +395,11 @@ class OneMode(GAN):
         return super().decode(torch.zeros_like(z))
 
 
-@pytest.mark.parametrize(("model", "names"), [(OneMode, {COLLAPSED}), ("gan", set())])
+@pytest.mark.parametrize(("model", "names"), [(OneMode, {COLLAPSED, LOST_CLASSES}), ("gan", set())])
 def test_a_run_keeps_its_alarms(vectors: Dataset, tmp_path: Path, model: Any, names: set[str]) -> None:
     settings = {"batch_size": 32, "network": {"width": 32}}
-    decided = plan(model, vectors, budget="6400 images", settings=settings, device="cpu")
+    # With seed 0 the short game goes from one class to the other and back, and says so.
+    decided = plan(model, vectors, budget="6400 images", seed=1, settings=settings, device="cpu")
     fit(decided, tmp_path, threads=1, pictures=False)
     alarms = read_json(tmp_path / "result.json")["alarms"]
     assert {alarm["name"] for alarm in alarms} == names

@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from genarena import cli_latent, latent
 from genarena.cli import app
-from genarena.data import Dataset, Field, VectorSpec, open_dataset
+from genarena.data import Dataset, Field, Schema, VectorSpec, open_dataset
 from genarena.errors import CapabilityError, DataError, GenarenaError, UsageError
 from genarena.fit import fit, plan
-from genarena.fitted import FittedModel, _slerp, build
+from genarena.fitted import FittedModel, build, slerp
 from genarena.game import Game, Model, ModelConfig, normal
 from genarena.kinds import kind_of
 from genarena.latent.probe import pooled
@@ -98,7 +98,7 @@ def of_class(model_class: type[Model], dataset: Dataset) -> FittedModel:
 def test_an_arc_begins_and_ends_where_asked_and_keeps_its_radius() -> None:
     a, b = np.array([[1.0, 0, 0]]), np.array([[0, 1.0, 0]])
     t = np.array([[0.0], [0.5], [1.0]])
-    arc = _slerp(np.repeat(a, 3, 0), np.repeat(b, 3, 0), t)
+    arc = slerp(np.repeat(a, 3, 0), np.repeat(b, 3, 0), t)
     np.testing.assert_allclose(arc, [a[0], [0.5**0.5, 0.5**0.5, 0], b[0]], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(arc, axis=1), 1, atol=1e-6)
 
@@ -110,6 +110,90 @@ def test_ways_end_at_plain_decodings(model_of: Callable[[str], FittedModel]) -> 
     np.testing.assert_array_equal(paths[:, 0], vae.decode(z[:3]))
     np.testing.assert_array_equal(paths[:, -1], vae.decode(z[3:]))
     assert interpolating.STEPS == 9
+
+
+class Plane(Model):
+    """Three columns that are linear in two latents, along straight lines or arcs."""
+
+    title = "Plane"
+    sampler = "decoder"
+
+    def __init__(self, config: Any, schema: Schema):
+        super().__init__(config, schema)
+        self.decoder = nn.Linear(2, schema.target.dim)
+
+    def capabilities(self) -> dict[Any, str | None]:
+        return {"sample": None}
+
+    def latents(self, n: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
+        return torch.randn(n, 2, generator=generator)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+
+class Straight(Plane):
+    straight = True
+
+
+class Same(nn.Module):
+    def features(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_the_path_length_is_the_squared_speed_of_what_is_decoded(
+    vectors: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a line from a to b it is ||W (b - a)||^2; on an arc that of W times its derivative, which autograd gives."""
+    monkeypatch.setattr("genarena.latent.paths.frozen_features", lambda spec, seed: Same())
+    for model_class in (Straight, Plane):
+        fitted = of_class(model_class, vectors)
+        rng = np.random.default_rng(7)
+        a, b = (torch.from_numpy(fitted.latents(20, int(s))).double() for s in rng.integers(2**31, size=2))
+        t = torch.from_numpy(rng.random((20, 1)))
+        angle = torch.acos((a * b).sum(1, keepdim=True) / (a.norm(dim=1, keepdim=True) * b.norm(dim=1, keepdim=True)))
+
+        def way(
+            t: torch.Tensor, a: Any = a, b: Any = b, angle: Any = angle, straight: bool = fitted.model.straight
+        ) -> Any:
+            if straight:
+                return a + t * (b - a)
+            return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+        t.requires_grad_(True)
+        points = way(t)
+        speed = torch.cat([torch.autograd.grad(p.sum(), t, retain_graph=True)[0] for p in points.unbind(1)], 1)
+        weight = fitted.model.decoder.weight.detach().double()
+        expected = (speed @ weight.T).square().sum(1)
+        found = latent.perceptual_path_lengths(fitted, 20, seed=7)
+        np.testing.assert_allclose(found, expected, rtol=1e-2)
+        assert np.array_equal(found, latent.perceptual_path_lengths(fitted, 20, seed=7))
+
+
+def test_a_stylegan_has_paths_through_styles_and_through_noise(dataset: Dataset) -> None:
+    small = StyleGAN.Config.parse({"network": {"width": 8, "channel_max": 16, "w_dim": 8}})
+    stylegan = FittedModel(build(StyleGAN, small, dataset.schema, 0), {"model": "stylegan", "seed": 0})
+    before = {k: v.clone() for k, v in stylegan.model.state_dict().items()}
+    w, z = (latent.perceptual_path_lengths(stylegan, 40, noise=noise) for noise in (False, True))
+    finer = latent.perceptual_path_lengths(stylegan, 40, epsilon=1e-5)
+    assert w.shape == z.shape == (40,) and (w > 0).all() and (z > 0).all() and not np.allclose(w, z)
+    assert finer.mean() == pytest.approx(w.mean(), rel=0.02)
+    assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in stylegan.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["cgan", "cvae"])
+def test_the_class_stays_on_a_path(name: str, model_of: Callable[[str], FittedModel]) -> None:
+    assert np.isfinite(latent.perceptual_path_lengths(model_of(name), 8)).all()
+
+
+def test_paths_that_there_are_not_are_refused(model_of: Callable[[str], FittedModel]) -> None:
+    with pytest.raises(CapabilityError, match="no mapping network"):
+        latent.perceptual_path_lengths(model_of("gan"), noise=True)
+    with pytest.raises(CapabilityError, match="autoencoder has no prior"):
+        latent.perceptual_path_lengths(model_of("autoencoder"))
+    for wrong in ({"n": 0}, {"epsilon": 0.0}, {"epsilon": 1.0}):
+        with pytest.raises(UsageError, match="at least one way"):
+            latent.perceptual_path_lengths(model_of("gan"), **wrong)
 
 
 @pytest.mark.parametrize("dimensions", [1, 4, 64])

@@ -20,6 +20,7 @@ from ..fitted import FittedModel, load_model
 from ..game import Model
 from ..machine import cores
 from ..metrics import Evaluator
+from ..metrics.own import OwnNet, identity
 from ..report import build_report
 from ..uses import find_use
 from .assemble import assemble
@@ -74,6 +75,7 @@ def compare(
     samples: int | None = None,
     evaluator: str | Path | None = None,
     features: str | Path | None = None,
+    features_net: str | None = None,
     stall_seconds: float = STALL_SECONDS,
     checkpoint: str = "last",
     command: str = "",
@@ -99,7 +101,9 @@ def compare(
     evaluator : str or Path, optional
         The folder of an evaluator built on the same data, to compare with earlier scores.
     features : str or Path, optional
-        A feature space of another evaluator (safetensors), as one more opinion.
+        One more feature space, as one more opinion (safetensors): another evaluator's, or the weights of `features_net`.
+    features_net : str, optional
+        A network of your own, ``file.py:Class``: see `genarena.metrics.own`. This runs the file.
     stall_seconds : float
         A run that shows no life for so long is ended.
     command, source : str
@@ -132,7 +136,7 @@ def compare(
     jobs, threads = share_cores(jobs, threads, device, len(plan.cells))
     with RunFolder(folder).lock():
         _prepare(folder, plan, dataset)
-        judge = _evaluator(folder, dataset, samples, evaluator, features, say)
+        judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
         each = f" with {threads} threads each" if threads else ""
         say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
         trained = [c.name for c in plan.contenders if c.name not in plan.baselines()]
@@ -195,26 +199,37 @@ def _evaluator(
     samples: int | None,
     given: str | Path | None,
     features: str | Path | None,
+    features_net: str | None,
     say: Callable[[str], None],
 ) -> Evaluator:
     """The folder's evaluator, a copy of a given one, or a new one."""
     own = folder / "evaluator"
     if not (own / "evaluator.json").exists():
         if given is None:
+            weights = Path(features) if features else None
             return Evaluator.build(
-                dataset, own, samples=samples, features=Path(features) if features else None, progress=say
+                dataset, own, samples=samples, features=weights, features_net=features_net, progress=say
             )
-        Evaluator.load(Path(given), dataset)
+        Evaluator.load(Path(given), dataset, trust=_agreed(Path(given), features_net))
         own.mkdir(exist_ok=True)
         for path in sorted(Path(given).iterdir(), key=lambda p: p.name == "evaluator.json"):  # which makes it complete
             if path.is_file():
                 shutil.copyfile(path, own / path.name)
-    elif features or (given and Evaluator.load(Path(given), dataset).hash != Evaluator.load(own, dataset).hash):
+    found = Evaluator.load(own, dataset, trust=_agreed(own, features_net))
+    other = given and Evaluator.load(Path(given), dataset, trust=_agreed(Path(given), features_net)).hash != found.hash
+    if other or (features and identity(Path(features), features_net) != found.features):
         raise RunError(f"'{folder}' has an evaluator of its own: choose another --out for another one.")
-    found = Evaluator.load(own, dataset)
     if samples and found.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
         raise RunError(f"'{folder}' compares {found.n} samples: choose another --out to compare {samples}.")
     return found
+
+
+def _agreed(folder: Path, features_net: str | None) -> bool:
+    """Whether the code an evaluator brings is that of the file the user has named, and so may be run."""
+    own = folder / "user.py"
+    return (
+        features_net is not None and own.is_file() and OwnNet.of(features_net).code == own.read_text(errors="replace")
+    )
 
 
 def load_winner(folder: Path, use: str, *, trust: bool = False, checkpoint: str | None = None) -> FittedModel:
@@ -256,9 +271,9 @@ def winner_folder(folder: Path, use: str) -> Path:
     return next((run for run in runs if (run / "result.json").exists()), runs[0])
 
 
-def evaluator_of(folder: Path) -> Evaluator:
-    """A comparison's evaluator, with its data."""
-    return Evaluator.load(folder / "evaluator", load_dataset(folder / "data"))
+def evaluator_of(folder: Path, *, trust: bool = False) -> Evaluator:
+    """A comparison's evaluator, with its data; `trust` runs code that came with it."""
+    return Evaluator.load(folder / "evaluator", load_dataset(folder / "data"), trust=trust)
 
 
 __all__ = [

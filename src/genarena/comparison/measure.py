@@ -169,8 +169,7 @@ def draw_pictures(run: Path, fitted: FittedModel, evaluator: Evaluator, seed: in
         Image.fromarray(kind.picture(values, spec, columns)).save(folder / f"{name}.png")
 
     if capabilities["sample"] is None:
-        samples = fitted.sample(kind.picture_count(spec), seed)
-        save("samples", samples, 8)
+        save("samples", fitted.gallery(kind.picture_count(spec), seed), 8)
     if not isinstance(spec, ImageSpec):
         return
     originals = evaluator.reference[:16]
@@ -180,7 +179,8 @@ def draw_pictures(run: Path, fitted: FittedModel, evaluator: Evaluator, seed: in
         paths = interpolations(fitted, evaluator.reference, 6, seed)
         save("interpolations", paths.reshape(-1, *spec.shape), paths.shape[1])
     if capabilities["sample"] is None:
-        save("nearest", alternate(samples[:16], evaluator.nearest_training(samples[:16]), 8), 8)
+        samples = fitted.sample(16, seed)
+        save("nearest", alternate(samples, evaluator.nearest_training(samples), 8), 8)
 
 
 def alternate(first: np.ndarray, second: np.ndarray, columns: int) -> np.ndarray:

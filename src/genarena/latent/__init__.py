@@ -5,6 +5,7 @@ from __future__ import annotations
 from .directions import attribute_direction, labelled_latents, linear_labeller, principal_directions
 from .editing import Traversal, edit, middle, mix_grid, relabel, traverse, truncation_curve
 from .inversion import Inversion, codes_of, invert
+from .paths import perceptual_path_lengths
 from .probe import ProbeResult, probe
 from .ratio import Calibration, calibrate, density_ratio, expected_calibration_error, log_ratio
 from .space import Direction, LatentSpace, require_decoder
@@ -28,6 +29,7 @@ __all__ = [
     "log_ratio",
     "middle",
     "mix_grid",
+    "perceptual_path_lengths",
     "principal_directions",
     "probe",
     "relabel",

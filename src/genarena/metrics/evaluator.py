@@ -21,8 +21,9 @@ from ..errors import DataError, RunError, UsageError
 from ..files import read_json, write_json
 from .decoded import path_scores, reconstruction_scores
 from .degrade import bad_samples
-from .fitting import fit_spaces
+from .fitting import USER, fit_spaces
 from .neighbours import in_manifold, null_k
+from .own import identity
 from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
 from .score import Score, Undefined
 from .selftest import self_test
@@ -59,6 +60,8 @@ class Evaluator:
     self_test : dict
         ``{"usable": bool, "why": str or None}`` by key of the panel.
     notes : list of str
+    features : dict or None
+        What tells the feature space that a user asked for from others: see `own.identity`.
     """
 
     def __init__(self, dataset: Dataset, spaces: dict[str, FeatureSpace], protocol: dict[str, Any], notes: list[str]):
@@ -71,6 +74,7 @@ class Evaluator:
         self.k: int = protocol["k"]
         self.seed: int = protocol["seed"]
         self.reference = dataset.values("test")[_rows(dataset, "test", self.n, self.seed)]
+        self.features: dict[str, str | None] | None = None
         self.floor: dict[str, Score] = {}
         self.ceilings: dict[str, dict[str, Score]] = {}
         self.self_test: dict[str, dict[str, Any]] = {}
@@ -84,6 +88,7 @@ class Evaluator:
         seed: int = 0,
         samples: int | None = None,
         features: Path | None = None,
+        features_net: str | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> Evaluator:
         """Fit the feature spaces, measure floor, ceilings and self-test, and save everything in ``folder``.
@@ -97,7 +102,9 @@ class Evaluator:
         samples : int, optional
             Number of samples to compare; at most as many as test and train examples, 5000 by default.
         features : pathlib.Path, optional
-            One more feature space, from another evaluator's folder.
+            One more feature space: a file of another evaluator's folder, or the weights of `features_net`.
+        features_net : str, optional
+            A network of your own, ``file.py:Class``: see `genarena.metrics.own`. This runs the file.
         progress : callable, optional
             Called with a line before each long step.
 
@@ -106,7 +113,8 @@ class Evaluator:
         DataError
             With fewer than 20 test or train examples, or training examples that are all alike.
         UsageError
-            Where ``samples`` is too small, or ``features`` is no feature space for these data.
+            Where ``samples`` is too small, or ``features`` is no feature space for these data or no weights of
+            ``features_net``.
         """
         say = progress or (lambda line: None)
         counts = {split: len(dataset.splits[split]) for split in ("train", "test")}
@@ -118,7 +126,10 @@ class Evaluator:
         if samples is not None and samples < _LEAST:
             raise UsageError(f"An evaluator compares at least {_LEAST} samples, not {samples}.")
         n = min(samples or SAMPLES, *counts.values())
-        spaces, notes = fit_spaces(dataset, n, seed, features, say)
+        if features_net and not features:
+            raise UsageError("A network of your own (features_net) needs its weights (features).")
+        given = identity(features, features_net) if features else None
+        spaces, notes = fit_spaces(dataset, n, seed, features, say, features_net)
         protocol = {
             "version": PROTOCOL,
             "split": "test",
@@ -129,18 +140,26 @@ class Evaluator:
             "fingerprint": dataset.fingerprint,
         }
         evaluator = cls(dataset, {space.id: space for space in spaces}, protocol, notes)
+        evaluator.features = given
         evaluator._calibrate(say)
         evaluator._save(folder)
         return evaluator
 
     @classmethod
-    def load(cls, folder: Path, dataset: Dataset) -> Evaluator:
+    def load(cls, folder: Path, dataset: Dataset, *, trust: bool = False) -> Evaluator:
         """Read a saved evaluator for the data it was built on.
+
+        Parameters
+        ----------
+        folder : pathlib.Path
+        dataset : Dataset
+        trust : bool
+            Run Python code that came with the folder (a feature network of somebody's own).
 
         Raises
         ------
         RunError
-            Where the folder is incomplete, changed, of another version, or of other data.
+            Where the folder is incomplete, changed, of another version, of other data, or brings code without `trust`.
         """
         try:
             record = read_json(folder / "evaluator.json")
@@ -154,8 +173,12 @@ class Evaluator:
             names = [str(entry["id"]) for entry in record["spaces"]]
             if "pca" not in names or any(not name.replace("-", "").isalnum() for name in names):
                 raise RunError(f"'{folder}' lists other feature spaces than genarena writes.")
-            spaces = {name: FeatureSpace.load(folder / f"{name}.safetensors", target) for name in names}
+            spaces = {
+                name: FeatureSpace.load(folder / f"{name}.safetensors", target, trust=trust and name == USER)
+                for name in names
+            }
             evaluator = cls(dataset, spaces, protocol, [str(note) for note in record["notes"]])
+            evaluator.features = record.get("features")
             evaluator.floor = _scores(record["floor"])
             evaluator.ceilings = {title: _scores(scores) for title, scores in record["ceilings"].items()}
             evaluator.self_test = dict(record["self_test"])
@@ -336,6 +359,7 @@ class Evaluator:
                 {"id": s.id, "dim": s.dim, "trained_on": s.trained_on, "detail": s.detail} for s in self.spaces.values()
             ],
             "notes": self.notes,
+            "features": self.features,
             "floor": {name: score.to_json() for name, score in self.floor.items()},
             "ceilings": {t: {name: s.to_json() for name, s in scores.items()} for t, scores in self.ceilings.items()},
             "self_test": self.self_test,

@@ -12,15 +12,22 @@ from torch import nn
 from ..data.fields import Dataset, ImageSpec, VectorSpec
 from ..errors import DataError
 from .classifier import SKILL, skill, train_classifier
+from .own import OwnNet
 from .spaces import FeatureSpace, NetRecord, TargetSpec, network_features
 
+USER = "user"  # the name of the user's own space: the only one that may bring code
 _SEEDS = 3
 _MAX_DIM = 64
 _FIT_ROWS = 5000
 
 
 def fit_spaces(
-    dataset: Dataset, n: int, seed: int, features: Path | None, progress: Callable[[str], None]
+    dataset: Dataset,
+    n: int,
+    seed: int,
+    features: Path | None,
+    progress: Callable[[str], None],
+    features_net: str | None = None,
 ) -> tuple[list[FeatureSpace], list[str]]:
     """Build every space that the data allow.
 
@@ -32,9 +39,11 @@ def fit_spaces(
         neighbour distances would be mostly noise.
     seed : int
     features : pathlib.Path or None
-        A feature space of the user's own (a file that `FeatureSpace.save` wrote).
+        A feature space of the user's own: a file that `FeatureSpace.save` wrote, or weights of `features_net`.
     progress : callable
         Called with a line before each long step.
+    features_net : str, optional
+        ``file.py:Class``, see `own`. Importing it runs the file.
 
     Returns
     -------
@@ -46,7 +55,7 @@ def fit_spaces(
     DataError
         Where the training examples do not vary.
     UsageError
-        Where ``features`` is not a feature space for these data.
+        Where ``features`` is not a feature space for these data, or not the weights of ``features_net``.
     """
     spec = dataset.schema.target
     assert isinstance(spec, ImageSpec | VectorSpec)
@@ -56,21 +65,28 @@ def fit_spaces(
     sample = train[rows]
     if len(np.unique(sample.reshape(len(sample), -1), axis=0)) < 2:
         raise DataError(f"All training examples of '{dataset.name}' are alike; there is no distribution to compare.")
+    given = None if features is None else _given(features, features_net, spec)  # refused before anything takes long
     progress("fitting the random and PCA feature spaces")
     spaces = [_random_space(spec, sample, limit, seed)]
     classifier, notes = _classifier_space(dataset, spec, train, sample, limit, seed, progress)
     spaces += classifier
     spaces.append(_pca_space(spec, sample, limit, seed))
-    if features is not None:
-        given = FeatureSpace.load(features, spec)
-        mean, components = _projection(network_features(given.nets, spec, sample), limit, seed)
-        detail = f"the networks of {features.name} ({given.id}), projected anew"
-        spaces.append(
-            FeatureSpace(
-                "user", spec, given.records, given.nets, mean, components, trained_on=given.trained_on, detail=detail
-            )
-        )
+    if given is not None:
+        records, nets, trained_on, detail = given
+        spaces.append(_projected(USER, spec, records, nets, sample, limit, seed, trained_on, detail))
     return spaces, notes
+
+
+def _given(
+    features: Path, features_net: str | None, spec: TargetSpec
+) -> tuple[Sequence[NetRecord | OwnNet], Sequence[nn.Module], str, str]:
+    """Networks of a user's own space, what they were trained on, and what a reader should know of them."""
+    if features_net is None:
+        given = FeatureSpace.load(features, spec)
+        detail = f"the networks of {features.name} ({given.id}), projected anew"
+        return given.records, given.nets, given.trained_on, detail
+    net = OwnNet.of(features_net)
+    return [net], [net.load(features, spec)], "data of the user's own", f"{net.class_name} with {features.name}"
 
 
 def _random_space(spec: TargetSpec, sample: np.ndarray, limit: int, seed: int) -> FeatureSpace:
@@ -116,7 +132,7 @@ def _pca_space(spec: TargetSpec, sample: np.ndarray, limit: int, seed: int) -> F
 def _projected(
     id: str,
     spec: TargetSpec,
-    records: Sequence[NetRecord],
+    records: Sequence[NetRecord | OwnNet],
     nets: Sequence[nn.Module],
     sample: np.ndarray,
     limit: int,

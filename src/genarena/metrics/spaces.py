@@ -2,7 +2,8 @@
 
 A space maps stored values to float64 features of few dimensions. The file is safetensors with a JSON record in its
 header; a file may come from anyone, so its record only chooses among the networks of `genarena.nets.features`, at sizes
-with bounds, and every tensor's shape is checked before it is read.
+with bounds, and every tensor's shape is checked before it is read. A network of the user's own (`own`) is built where the
+caller trusts its code.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ from torch import Tensor, nn
 
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import UsageError
+from ..files import write_atomic
 from ..nets.features import ClassifierNet, Pixels, RandomConvFeatures, RandomMLPFeatures, VectorClassifierNet
+from . import own
+from .own import OwnNet
 
 FORMAT = 1
 TargetSpec = ImageSpec | VectorSpec
@@ -49,6 +53,9 @@ class NetRecord:
     def build(self, spec: TargetSpec) -> nn.Module:
         return NETS[self.kind](spec, **self.settings).eval().requires_grad_(False)
 
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, "settings": self.settings}
+
 
 class FeatureSpace:
     """A frozen map from stored values to features: networks side by side, then a projection.
@@ -68,7 +75,7 @@ class FeatureSpace:
         self,
         id: str,
         spec: TargetSpec,
-        records: Sequence[NetRecord],
+        records: Sequence[NetRecord | OwnNet],
         nets: Sequence[nn.Module],
         mean: np.ndarray,
         components: np.ndarray,
@@ -111,7 +118,7 @@ class FeatureSpace:
             "format": FORMAT,
             "id": self.id,
             "input": _input_record(self.spec),
-            "nets": [{"kind": record.kind, "settings": record.settings} for record in self.records],
+            "nets": [record.to_json() for record in self.records],
             "trained_on": self.trained_on,
             "detail": self.detail,
         }
@@ -125,31 +132,43 @@ class FeatureSpace:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file."""
+        """Write one safetensors file; beside it, as ``.py``, the code of a network of the user's own."""
+        for record in self.records:
+            if isinstance(record, OwnNet):
+                write_atomic(path.with_suffix(".py"), record.code.encode())
         tensors = {
             name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
         }
         save_file(tensors, path, metadata={"genarena": json.dumps(self._record(), sort_keys=True)})
 
     @classmethod
-    def load(cls, path: Path, spec: TargetSpec) -> FeatureSpace:
+    def load(cls, path: Path, spec: TargetSpec, *, trust: bool = False) -> FeatureSpace:
         """Read a file that `save` wrote, for data of ``spec``.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+        spec : ImageSpec or VectorSpec
+        trust : bool
+            Run Python code that came with the file (a network of somebody's own).
 
         Raises
         ------
         UsageError
             Where the file is missing, too large, no genarena feature space, or made for other data.
+        RunError
+            Where it brings code without `trust`.
         """
         if not path.is_file():
             raise UsageError(
                 f"'{path}' is not a file; a feature space is the .safetensors file of an evaluator folder."
             )
-        if path.stat().st_size > _MAX_BYTES:
+        if path.stat().st_size > _MAX_BYTES and not trust:
             raise UsageError(f"'{path}' is larger than {_MAX_BYTES // 2**20} MiB; no feature space of genarena is.")
         try:
             with safe_open(path, framework="pt") as file:
                 record = json.loads((file.metadata() or {})["genarena"])
-                records = _checked_nets(record, spec)
+                records = _checked_nets(record, spec, path.with_suffix(".py"), trust)
                 with torch.random.fork_rng(devices=[]):  # layers draw initial weights, which are replaced below
                     nets = [r.build(spec) for r in records]
                 tensors = _checked_tensors(file, nets)
@@ -201,11 +220,13 @@ def _input_record(spec: TargetSpec) -> dict[str, Any]:
     return {"kind": "image" if isinstance(spec, ImageSpec) else "vector", "shape": list(spec.shape)}
 
 
-def _checked_nets(record: dict[str, Any], spec: TargetSpec) -> list[NetRecord]:
+def _checked_nets(record: dict[str, Any], spec: TargetSpec, code: Path, trust: bool) -> Sequence[NetRecord | OwnNet]:
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']!r}, this version reads {FORMAT}")
     if record["input"] != _input_record(spec):
         raise ValueError(f"it was made for {record['input']}, the data are {_input_record(spec)}")
+    if [net["kind"] for net in record["nets"]] == [own.KIND]:
+        return [OwnNet.from_json(record["nets"][0], code, trust)]
     image = isinstance(spec, ImageSpec)
     if not 1 <= len(record["nets"]) <= _MAX_NETS:
         raise ValueError(f"it lists {len(record['nets'])} networks")

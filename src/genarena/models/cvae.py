@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data import Schema
 from ..game import one_hot
-from ..nets.labelled import PlacedDecoder
+from ..nets.labelled import ClassPrior
 from ..objectives.variational import beside
 from .vae import VAE
 
@@ -34,16 +34,24 @@ class ConditionalVAE(VAE):
     conditional = True
     title = "Conditional VAE"
     summary = "a VAE that is told classes, and makes examples of the class it is asked for"
-    decoder: PlacedDecoder
+    decoder: nn.Sequential
 
     def __init__(self, config: Any, schema: Schema):
         super().__init__(config, schema)
-        self.decoder = PlacedDecoder(self.decoder, self.latent_dim, self.classes)
+        prior = ClassPrior(self.latent_dim, self.classes)
+        self.decoder = nn.Sequential(
+            prior, self.decoder
+        )  # takes standardised latents, and puts them where their class lies
+
+    @property
+    def class_prior(self) -> ClassPrior:
+        """p(z | y); it belongs to the decoder."""
+        return self.decoder[0]  # type: ignore[return-value]
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x, y) in the coordinates of class `y`; of the place v without one."""
         mean, log_variance = super().posterior(x)
-        return (mean, log_variance) if y is None else self.decoder.standardise(mean, log_variance, y)
+        return (mean, log_variance) if y is None else self.class_prior.standardise(mean, log_variance, y)
 
     def log_weights(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> Tensor:
         """As the VAE's for class `y`; without it log sum_y p(y) p(x, z_k | y) / q(z_k | x, y), ``(S, N)``."""

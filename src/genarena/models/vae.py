@@ -123,13 +123,10 @@ class VAE(AdamGame, OnePlayerGame):
         mean, log_variance = self.posterior(x, y)
         z = reparameterise(mean, log_variance, self.noise(len(x), self.latent_dim, like=x))
         kl = kl_to_standard_normal(mean, log_variance)
-        rate, distortion = kl.sum(1), -self.likelihood.log_prob(self.decoder(beside(z, y)), x)
+        rate, distortion = kl.sum(1).mean(), -self.likelihood.log_prob(self.decoder(beside(z, y)), x).mean()
         beta = config.beta * (min(1.0, draw.images / config.warmup_images) if config.warmup_images else 1.0)
-        if config.free_bits:
-            loss = distortion.mean() + beta * free_bits(kl, config.free_bits)
-        else:
-            loss = (distortion + beta * rate).mean()
-        return loss, {"kl": rate.detach().mean(), "distortion": distortion.detach().mean()}
+        loss = distortion + beta * (free_bits(kl, config.free_bits) if config.free_bits else rate)
+        return loss, {"kl": rate, "distortion": distortion}
 
     def capabilities(self) -> dict[Capability, str | None]:
         can: dict[Capability, str | None] = dict.fromkeys(get_args(Capability))

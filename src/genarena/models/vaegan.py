@@ -76,8 +76,8 @@ class VAEGAN(AdversarialGame):
         if not -layers <= config.layer < layers:
             raise UsageError(f"layer={config.layer}: the discriminator has {layers} hidden maps, 0 to {layers - 1}.")
 
-    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z|x), each ``(N, L)``."""
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each ``(N, L)``; of q(z|x, y) where the model is told classes."""
         return posterior_of(self.encoder(x))
 
     def _judge(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -101,7 +101,7 @@ class VAEGAN(AdversarialGame):
         config = self.config
         batch = draw()
         real, y = batch.x, self.told(batch)
-        mean, log_variance = self.posterior(real)
+        mean, log_variance = self.posterior(real, y)
         z = reparameterise(mean, log_variance, self.noise(len(real), self.latent_dim, like=real))
         prior = self.prior(len(real), real)
         reconstructed, sampled = self.decode(beside(z, y)), self.decode(prior)

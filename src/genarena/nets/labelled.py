@@ -1,4 +1,4 @@
-"""Networks that are told a class: discriminators of an example and its label, and a decoder whose prior depends on it.
+"""Networks that are told a class: discriminators of an example and its label, and a prior that depends on it.
 
 Shapes: N batch, K classes, F features, L latent dimensions. Labels are one-hot rows ``(N, K)``.
 """
@@ -70,22 +70,20 @@ class JointDiscriminator(_Labelled):
         return self.head(self.activation(self.joint(self.activation(features))))
 
 
-class PlacedDecoder(nn.Module):
-    """A decoder behind a Gaussian prior with a mean and a scale for each class (Sohn et al. 2015, p(z | y)).
+class ClassPrior(nn.Module):
+    """A Gaussian prior with a mean and a scale for each class (Sohn et al. 2015, p(z | y)).
 
-    It takes standardised latents and puts them where their class lies: v = m_y + s_y z. All start at N(0, I).
+    A place v in latent space has the standardised coordinates z = (v - m_y) / s_y, which are N(0, I) for every class. All
+    start at N(0, I) in v too.
 
     Parameters
     ----------
-    net : Module
-        A decoder of ``(N, L + K)``: place and class.
     latent_dim, classes : int
         L and K.
     """
 
-    def __init__(self, net: nn.Module, latent_dim: int, classes: int):
+    def __init__(self, latent_dim: int, classes: int):
         super().__init__()
-        self.net = net
         self.latent_dim = latent_dim
         self.mean = nn.Parameter(torch.zeros(classes, latent_dim))
         self.log_scale = nn.Parameter(torch.zeros(classes, latent_dim))
@@ -96,6 +94,6 @@ class PlacedDecoder(nn.Module):
         return (mean - y @ self.mean) * (-log_scale).exp(), log_variance - 2 * log_scale
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Standardised latents beside classes ``(N, L + K)`` to what the net gives."""
+        """Standardised latents beside classes to places beside classes, ``(N, L + K)``."""
         z, y = latents[:, : self.latent_dim], latents[:, self.latent_dim :]
-        return self.net(torch.cat([y @ self.mean + (y @ self.log_scale).exp() * z, y], 1))
+        return torch.cat([y @ self.mean + (y @ self.log_scale).exp() * z, y], 1)
