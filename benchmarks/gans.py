@@ -2,9 +2,9 @@
 
 Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``nouns`` and
 ``cifar`` (BigGAN and StyleGAN at 32 pixels: distance, truncation curve, path length, and style mixing judged by factor
-classifiers), ``edits`` (reconstruct, then edit), ``small`` (augmentation of few examples) and ``labels`` (conditional models
-asked for classes; ``labels:cvaegan`` is one of them). ``nouns32``, ``cifar10-jpeg`` and ``fashion-mnist`` are looked for in
-``$GENARENA_DATA``. docs/results.md keeps the figures.
+classifiers), ``edits`` (reconstruct, then edit), ``small`` (augmentation of few examples), ``ablation`` (BigGAN's parts) and
+``labels`` (conditional models asked for classes; ``labels:cvaegan`` is one of them). ``nouns32``, ``cifar10-jpeg`` and
+``fashion-mnist`` are looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ from genarena.uses import USES, Context
 
 SAMPLES = 26_000  # as in the stacked MNIST of VEEGAN and PacGAN
 SEEDS = 3
+JUDGED = (
+    "fd_inf/classifier",
+    "fd_inf/random-conv",
+    "precision/random-conv",
+    "recall/random-conv",
+    "coverage/classifier",
+)
 STACKED: dict[str, dict[str, Any]] = {
     "dcgan": {},
     "gan": {},
@@ -262,17 +269,31 @@ def small(budget: str = "100k images") -> None:
     for augment in ("none", "diffaugment", "ada"):
         for seed, fitted in runs_of("gan", few, budget, augment=augment):
             scores = evaluator.panel(fitted.sample(evaluator.n, seed=1000 + seed), seed=seed)
-            found = {k: round(v.value, 4) for k, v in scores.items() if k in SMALL and v.value is not None}
+            found = {k: round(v.value, 4) for k, v in scores.items() if k in JUDGED and v.value is not None}
             tell({"augment": augment, "seed": seed, **found, "budget": budget})
 
 
-SMALL = (
-    "fd_inf/classifier",
-    "fd_inf/random-conv",
-    "precision/random-conv",
-    "recall/random-conv",
-    "coverage/classifier",
-)
+BIGGAN: dict[str, dict[str, Any]] = {
+    "default (batches of 64)": {},
+    "batches of 256, accumulated": {"accumulate": 4},
+    "batches of 16": {"batch_size": 16},
+    "no orthogonal regularisation": {"orthogonal": 0.0},
+    "noise enters the first layer alone": {"network": {"hierarchical": False}},
+    "no shared embedding": {"network": {"shared": None}},
+    "one discriminator step": {"discriminator_steps": 1},
+}
+
+
+def ablation(budget: str = "50k images") -> None:
+    """BigGAN's components, one left out or changed at a time, and the size of its batches, on digits."""
+    dataset = open_dataset("digits")
+    with tempfile.TemporaryDirectory() as folder:
+        evaluator = Evaluator.build(dataset, Path(folder))
+    for name, settings in BIGGAN.items():
+        for seed, fitted in runs_of("biggan", dataset, budget, **settings):
+            scores = evaluator.panel(fitted.sample(evaluator.n, seed=1000 + seed), seed=seed)
+            found = {k: round(v.value, 4) for k, v in scores.items() if k in JUDGED and v.value is not None}
+            tell({"biggan": name, "seed": seed, **found, "budget": budget})
 
 
 def runs_of(
@@ -307,7 +328,8 @@ def labels(model: str = "", budget: str = "200k images") -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "stacked": stacked, "transfer": transfer, "nouns": nouns, "cifar": cifar, "edits": edits, "small": small, "labels": labels,
+    "stacked": stacked, "transfer": transfer, "nouns": nouns, "cifar": cifar, "edits": edits, "small": small,
+    "ablation": ablation, "labels": labels,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ LOOKS = 2  # in a row until a collapse is one
 LABELLED = 2048  # real examples, at most, that tell what class a sample looks like
 FEW = 16  # samples of a class below which none may be chance: such classes are not judged
 ABSENT = 0.25  # of the way from what an absent class would still show, by mistaken neighbours, to its real share
-LASTING = 4  # looks in a row without a class until it is lost, if the classes missing have become no fewer by then:
+LASTING = 5  # looks in a row without a class until it is lost, if the classes missing have become no fewer by then:
 #              a young generator begins without many, and finds them one by one
 LIKELY = 0.1  # share of samples as near to a real example as 95 % of real ones: below, they show no class at all
 NAMED = 5  # lost classes that a text lists
