@@ -207,7 +207,7 @@ EDITED = 200  # real test avatars
 AMOUNTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
-def edits(budget: str = "100k images") -> None:
+def edits(budget: str = "50k images") -> None:
     """Give back real avatars with another background or other glasses: what changes, what stays, what looks real."""
     dataset = open_dataset(images("nouns32"))
     with tempfile.TemporaryDirectory() as folder:

@@ -526,7 +526,7 @@ def test_truncation_costs_variety(
     run_of: Callable[[str], Path], model_of: Callable[[str], FittedModel], workplace: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(Evaluator, "load", lambda folder, dataset: Judge())
+    monkeypatch.setattr(Evaluator, "load", lambda folder, dataset, trust: Judge())
     out = tmp_path / "curve.json"
     what = ["truncation", run_of("pca"), workplace / "bars.npz", "--seed", 3, "--amounts", "0.05, 1,none", "--out", out]
     printed = genarena(*what, "--evaluator", workplace / "evaluator")
@@ -539,6 +539,14 @@ def test_truncation_costs_variety(
     assert [line.split() for line in printed.splitlines()[2:5]] == [
         [amount, "0.25", f"{recall:.4g}", "—"] for amount, recall in zip(("0.05", "1", "none"), recalls, strict=True)
     ]
+
+
+def test_the_path_length_verb_gives_the_mean_of_the_ways(run_of: Callable[[str], Path]) -> None:
+    what = ["path-length", run_of("vae"), "-n", 20, "--seed", 4]
+    lengths = latent.perceptual_path_lengths(FittedModel.from_pretrained(run_of("vae")), 20, 4)
+    (row,) = json.loads(genarena(*what, "--json")).values()
+    assert row == {"mean": lengths.mean(), "standard_error": lengths.std() / 20**0.5, "n": 20}
+    assert genarena(*what).startswith(f"latents: {lengths.mean():.4g} (standard error ")
 
 
 # -- probes ------------------------------------------------------------------------------------------------------------
@@ -804,6 +812,8 @@ def test_probe_and_ratio_verbs(
         (["truncation", "vae", "bars.npz", "--amounts", "half"], UsageError, "'half'"),
         (["truncation", "autoencoder", "bars.npz"], CapabilityError, "cannot sample"),
         (["truncation", "vae", "bars.npz", "--amounts", "0"], UsageError, "positive"),
+        (["path-length", "gan", "-n", "0"], UsageError, "at least one way"),
+        (["path-length", "autoencoder"], CapabilityError, "has no prior"),
         (["probe", "gan", "bars.npz", "--labels", "many"], UsageError, "'many'"),
         (["probe", "gan", "plain.npy"], DataError, "no labels"),
         (["density-ratio", "vae", "bars.npz"], CapabilityError, "no discriminator"),
@@ -820,7 +830,7 @@ def test_mistakes(
     verb, model, *rest = words
     rest = [str(workplace / word) if "." in word else word for word in rest]
     suffix = {"truncation": "json", "density-ratio": "csv"}.get(verb, "png")
-    out = [] if verb == "probe" else ["--out", tmp_path / f"out.{suffix}"]
+    out = [] if verb in ("probe", "path-length") else ["--out", tmp_path / f"out.{suffix}"]
     with pytest.raises(error, match=message):
         genarena(verb, run_of(model), *rest, *out)
     assert list(tmp_path.iterdir()) == []

@@ -179,7 +179,7 @@ def test_a_pickle_is_no_weights_file(data: Dataset, tmp_path: Path) -> None:
         Evaluator.build(data, tmp_path / "out", features=tmp_path / "w.pt", features_net="MyFeatures")
 
 
-def test_half_precision_weights_and_rows_are_taken(tmp_path: Path) -> None:
+def test_half_precision_weights_rows_and_any_ends_of_lines_are_taken(tmp_path: Path) -> None:
     values = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
     spec = VectorSpec(3, (0.0,) * 3, (1.0,) * 3)
     order = np.arange(100)
@@ -188,8 +188,11 @@ def test_half_precision_weights_and_rows_are_taken(tmp_path: Path) -> None:
     )
     body = "class Net(nn.Linear):\n    def __init__(self, spec):\n        super().__init__(spec.dim, 5)\n"
     source = _write(tmp_path / "net.py", body + FEATURES.format("self(x)"))
+    (tmp_path / "net.py").write_bytes((tmp_path / "net.py").read_bytes().replace(b"\n", b"\r\n"))
     save_file({"weight": torch.randn(5, 3).half(), "bias": torch.zeros(5).half()}, tmp_path / "w.safetensors")
     space = Evaluator.build(rows, tmp_path / "out", features=tmp_path / "w.safetensors", features_net=source).spaces[
         "user"
     ]
     assert space.dim == 3  # a linear map of three columns has no more
+    assert (tmp_path / "out" / "user.py").read_bytes() == (tmp_path / "net.py").read_bytes()
+    Evaluator.load(tmp_path / "out", rows, trust=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -227,9 +228,7 @@ def _evaluator(
 def _agreed(folder: Path, features_net: str | None) -> bool:
     """Whether the code an evaluator brings is that of the file the user has named, and so may be run."""
     own = folder / "user.py"
-    return (
-        features_net is not None and own.is_file() and OwnNet.of(features_net).code == own.read_text(errors="replace")
-    )
+    return features_net is not None and own.is_file() and filecmp.cmp(own, OwnNet.of(features_net).path, shallow=False)
 
 
 def load_winner(folder: Path, use: str, *, trust: bool = False, checkpoint: str | None = None) -> FittedModel:

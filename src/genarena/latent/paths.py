@@ -6,14 +6,13 @@ data set alone; the quotient is taken in double precision; nothing is cropped an
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import CapabilityError, UsageError
-from ..fitted import FittedModel, slerp
+from ..fitted import FittedModel, build, slerp
 from .space import frozen_features, require_decoder
 
 EPSILON = 1e-4  # the paper's step
@@ -57,7 +56,9 @@ def perceptual_path_lengths(
     reason = fitted.capabilities()["sample"]
     if reason is not None:
         raise CapabilityError(f"{fitted.name} has {reason}.")
-    model: Any = copy.deepcopy(fitted.model).double().cpu()
+    model: Any = build(type(fitted.model), fitted.model.config, fitted.schema, 0)
+    model.load_state_dict(fitted.model.state_dict())
+    model = model.double().eval()
     mapping: Any = getattr(model, "styles", None)
     if noise and mapping is None:
         raise CapabilityError(f"{fitted.name} has no mapping network: its latents are the noise.")

@@ -149,7 +149,7 @@ def identity(features: Path, features_net: str | None) -> dict[str, str | None]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode()  # and not read_text, which would change the ends of lines
     except (OSError, ValueError) as error:
         raise UsageError(f"network file '{path}' cannot be read ({error}).") from error
 
