@@ -112,6 +112,22 @@ def test_a_comparison_goes_on_with_the_same_features_and_refuses_others(
     assert second.record["evaluator"]["hash"] == first.record["evaluator"]["hash"]
 
 
+def test_a_classifier_of_the_users_own_gives_an_inception_score(data: Dataset, folder: Path, tmp_path: Path) -> None:
+    body = (
+        EMPTY + FEATURES.format("x.flatten(1)") + "    def forward(self, x):\n        return 9 * x.flatten(1)[:, :4]\n"
+    )
+    save_file({}, tmp_path / "none.safetensors")
+    source = _write(tmp_path / "net.py", body)
+    own = Evaluator.build(data, tmp_path / "out", features=tmp_path / "none.safetensors", features_net=source)
+    values = data.values("test")
+    logits = 9 * (values.reshape(len(values), -1)[:, :4] / 127.5 - 1)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = np.exp((p * np.log(p / p.mean(0))).sum(1).mean())
+    assert own.panel(values, seed=0)["inception_score/user"].value == pytest.approx(expected, rel=1e-5)
+    assert "inception_score/user" in own.floor and "inception_score/user" in own.self_test
+    assert "inception_score/user" not in Evaluator.load(folder, data, trust=True).floor  # its network is no classifier
+
+
 def _write(path: Path, body: str) -> str:
     path.write_text("import torch\nfrom torch import nn\n" + body)
     return f"{path}:Net"

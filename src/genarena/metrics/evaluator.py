@@ -21,9 +21,9 @@ from ..errors import DataError, RunError, UsageError
 from ..files import read_json, write_json
 from .decoded import path_scores, reconstruction_scores
 from .degrade import bad_samples
-from .fitting import USER, fit_spaces
+from .fitting import fit_spaces
 from .neighbours import in_manifold, null_k
-from .own import identity
+from .own import USER, identity
 from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
 from .score import Score, Undefined
 from .selftest import self_test

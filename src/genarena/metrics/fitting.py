@@ -12,10 +12,9 @@ from torch import nn
 from ..data.fields import Dataset, ImageSpec, VectorSpec
 from ..errors import DataError
 from .classifier import SKILL, skill, train_classifier
-from .own import OwnNet
+from .own import USER, OwnNet
 from .spaces import FeatureSpace, NetRecord, TargetSpec, network_features
 
-USER = "user"  # the name of the user's own space: the only one that may bring code
 _SEEDS = 3
 _MAX_DIM = 64
 _FIT_ROWS = 5000

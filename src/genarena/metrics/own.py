@@ -3,6 +3,7 @@
     class Net(torch.nn.Module):
         def __init__(self, spec): ...   # an ImageSpec or VectorSpec
         def features(self, x): ...      # (N, C, H, W) in [-1, 1], or standardised rows (N, D) -> (N, F)
+        def forward(self, x): ...       # optional, of a classifier: logits (N, K) for an Inception Score of its own
 
 The text of the file is kept with the evaluator, as ``<space>.py`` beside its tensors, and is a part of its hash. It is run
 again only where the user consents.
@@ -25,6 +26,7 @@ from ..files import sha256_of
 from ..own_code import load_class, split_source
 
 KIND = "own"
+USER = "user"  # the name of the space: the only one that may bring code
 _MOST_NAMED = 3
 
 

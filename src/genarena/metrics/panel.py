@@ -27,6 +27,7 @@ from .frechet import frechet_infinity
 from .inception import inception_score
 from .kernel import kid
 from .neighbours import manifold_scores
+from .own import USER
 from .score import Score, Undefined, finite
 from .spaces import FeatureSpace, TargetSpec
 from .spectrum import frequencies, laplacian_energy, power_spectra, sharpness_ratio, spectrum_error
@@ -87,6 +88,7 @@ class Probe:
         self.spec = spec
         self.spaces = spaces
         self.classes = classes if "classifier" in spaces else 0
+        self.judges_classes = USER in spaces and spaces[USER].classifies
         self.k = k
         self.training = TrainingSet(spaces["pca"](train), cells, seed)
 
@@ -104,6 +106,8 @@ class Probe:
         if self.classes:
             columns["probabilities"] = self.spaces["classifier"].probabilities(values)
             columns["class"] = columns["probabilities"].argmax(1)
+        if self.judges_classes:
+            columns["user probabilities"] = self.spaces[USER].probabilities(values)
         if isinstance(self.spec, ImageSpec):
             columns["laplacian"] = by_chunk(partial(laplacian_energy, levels=self.spec.levels), values)
             columns["spectrum"] = by_chunk(partial(power_spectra, levels=self.spec.levels), values)
@@ -138,6 +142,8 @@ class Probe:
                 (("lost_classes",), partial(lost_classes, real["class"], fake["class"], self.classes)),
                 (("inception_score",), partial(inception_score, fake["probabilities"])),
             ]
+        if self.judges_classes:
+            calls.append(((f"inception_score/{USER}",), partial(inception_score, fake["user probabilities"])))
         calls += [
             (("c_t",), partial(c_t, *both("train distance", "cell"))),
             (("authenticity",), partial(authenticity, fake["authentic"])),
@@ -150,6 +156,7 @@ class Probe:
         names = [f"{name}/{space}" for space in self.spaces for name in SPACE_METRICS]
         names += ["sharpness", "spectrum_error"] if isinstance(self.spec, ImageSpec) else []
         names += ["class_tv", "lost_classes", "inception_score"] if self.classes else []
+        names += [f"inception_score/{USER}"] if self.judges_classes else []
         return [*names, "c_t", "authenticity"]
 
 

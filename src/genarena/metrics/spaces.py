@@ -101,8 +101,13 @@ class FeatureSpace:
         with np.errstate(all="ignore"):  # samples out of range have features that are not finite, and are reported
             return (network_features(self.nets, self.spec, values) - self.mean) @ self.components
 
+    @property
+    def classifies(self) -> bool:
+        """Whether its one network is a classifier, whose ``forward`` gives logits."""
+        return len(self.nets) == 1 and type(self.nets[0]).forward is not nn.Module.forward
+
     def probabilities(self, values: np.ndarray) -> np.ndarray:
-        """Predicted class probabilities ``(N, K)``, float64; only of a space whose network is a classifier."""
+        """Predicted class probabilities ``(N, K)``, float64; only of a space that `classifies`."""
         with torch.inference_mode():
             predictions = [self.nets[0](x).double().softmax(1) for x in _batches(self.spec, values)]
         return torch.cat(predictions).numpy() if predictions else np.empty((0, 1))
