@@ -112,6 +112,16 @@ def test_a_comparison_goes_on_with_the_same_features_and_refuses_others(
     assert second.record["evaluator"]["hash"] == first.record["evaluator"]["hash"]
 
 
+def test_a_comparison_with_a_space_of_another_evaluator_goes_on(data: Dataset, folder: Path, tmp_path: Path) -> None:
+    def compare(space: str) -> comparison.Comparison:
+        features = folder / f"{space}.safetensors"
+        return comparison.compare(data, tmp_path, models=["pca"], seeds=1, budget="1 epochs", jobs=1, features=features)
+
+    assert compare("random-conv").record["evaluator"] == compare("random-conv").record["evaluator"]
+    with pytest.raises(RunError, match="has an evaluator of its own"):
+        compare("pca")
+
+
 def test_a_classifier_of_the_users_own_gives_an_inception_score(data: Dataset, folder: Path, tmp_path: Path) -> None:
     body = (
         EMPTY + FEATURES.format("x.flatten(1)") + "    def forward(self, x):\n        return 9 * x.flatten(1)[:, :4]\n"
