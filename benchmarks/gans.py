@@ -2,9 +2,10 @@
 
 Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``nouns`` and
 ``cifar`` (BigGAN and StyleGAN at 32 pixels: distance, truncation curve, path length, and style mixing judged by factor
-classifiers), ``edits`` (reconstruct, then edit), ``small`` (augmentation of few examples), ``ablation`` (BigGAN's parts) and
-``labels`` (conditional models asked for classes; ``labels:cvaegan`` is one of them). ``nouns32``, ``cifar10-jpeg`` and
-``fashion-mnist`` are looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
+classifiers), ``styles`` (mixing where the factors are read from pixels), ``edits`` (reconstruct, then edit), ``small``
+(augmentation of few examples), ``ablation`` (BigGAN's parts) and ``labels`` (conditional models asked for classes;
+``labels:cvaegan`` is one of them). ``nouns32``, ``cifar10-jpeg`` and ``fashion-mnist`` are looked for in ``$GENARENA_DATA``.
+docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from genarena.data import Dataset, open_dataset
+from genarena.data.builtin import render_shapes
 from genarena.files import read_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
@@ -158,10 +160,7 @@ def large(name: str, budget: str) -> None:
             for row in truncation_curve(fitted, evaluator, amounts[model], seed):
                 tell({**run, **{k: v if v is None else round(v, 4) for k, v in row.items()}, **spent})
             if model == "stylegan":
-                for space, noise in (("w", False), ("z", True)):
-                    lengths = perceptual_path_lengths(fitted, 500, seed, noise=noise)
-                    error = lengths.std() / len(lengths) ** 0.5
-                    tell({**run, "path length": space, "mean": float(lengths.mean()), "standard_error": float(error)})
+                paths(fitted, run)
                 for row in mixing(fitted, judges):
                     tell({**run, **row})
 
@@ -260,6 +259,60 @@ def area(points: list[tuple[float, float]]) -> float:
     return float(np.mean(best))
 
 
+COLOURS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], np.float32)
+
+
+def coloured_shapes(n: int = 9000) -> Dataset:
+    """One shape an image, 32 pixels, of six colours; place, size and colour are independent."""
+    rng = np.random.default_rng(20260101)
+    factors = np.column_stack([rng.integers(3, size=n), *rng.uniform([4, 0, -6, -6], [8, 2 * np.pi, 6, 6], (n, 4)).T])
+    colours = COLOURS[rng.integers(6, size=n)]
+    return open_dataset(np.rint(render_shapes(factors) * colours[:, :, None, None]).astype(np.uint8))
+
+
+def shape_judges() -> dict[str, Judge]:
+    """Quadrant of the shape's centre, whether it is large, and its colour, read from the pixels."""
+
+    def mask(values: np.ndarray) -> np.ndarray:
+        return np.maximum(values.max(1) / 255.0, 1e-3)
+
+    def quadrant(values: np.ndarray) -> np.ndarray:
+        weight, axis = mask(values), np.arange(32) - 15.5
+        x, y = ((weight.sum(side) * axis).sum(1) for side in (1, 2))
+        return (x > 0) + 2 * (y > 0)
+
+    def large(values: np.ndarray) -> np.ndarray:
+        area = mask(values).sum((1, 2))
+        return (area > AREA).astype(int)
+
+    def colour(values: np.ndarray) -> np.ndarray:
+        mean = values.reshape(len(values), 3, -1).mean(2)
+        return (mean @ (COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)).T).argmax(1)
+
+    return {"quadrant": quadrant, "large": large, "colour": colour}
+
+
+AREA = 75.0  # pixels; about the median of the shapes
+
+
+def styles(budget: str = "45k images") -> None:
+    """StyleGAN on coloured shapes: where coarse and fine factors come from when styles are mixed, and path lengths."""
+    dataset = coloured_shapes()
+    for seed, fitted in runs_of("stylegan", dataset, budget):
+        run = {"data": "coloured shapes", "seed": seed, "budget": budget}
+        paths(fitted, run)
+        for row in mixing(fitted, shape_judges()):
+            tell({**run, **row})
+
+
+def paths(fitted: FittedModel, run: dict[str, Any]) -> None:
+    """Path lengths through styles and through noise."""
+    for space, noise in (("w", False), ("z", True)):
+        lengths = perceptual_path_lengths(fitted, 500, run["seed"], noise=noise)
+        error = lengths.std() / len(lengths) ** 0.5
+        tell({**run, "path length": space, "mean": float(lengths.mean()), "standard_error": float(error)})
+
+
 def small(budget: str = "100k images") -> None:
     """Few examples: what augmentation of real examples and fakes is worth on 500 of fashion-mnist."""
     whole = open_dataset("fashion-mnist")
@@ -328,7 +381,7 @@ def labels(model: str = "", budget: str = "200k images") -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "stacked": stacked, "transfer": transfer, "nouns": nouns, "cifar": cifar, "edits": edits, "small": small,
+    "stacked": stacked, "transfer": transfer, "nouns": nouns, "cifar": cifar, "edits": edits, "styles": styles, "small": small,
     "ablation": ablation, "labels": labels,
 }  # fmt: skip
 
