@@ -1,17 +1,13 @@
 """What the GAN family does on data whose truth is known: ``python benchmarks/gans.py [PART ...]``, JSON lines.
 
-Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``nouns`` and
-``cifar`` (BigGAN and StyleGAN at 32 pixels: distance, truncation curve, path length, and style mixing judged by factor
-classifiers), ``styles`` (mixing where the factors are read from pixels), ``edits`` (reconstruct, then edit), ``small``
+Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``small``
 (augmentation of few examples), ``ablation`` (BigGAN's parts) and ``labels`` (conditional models asked for classes;
-``labels:cvaegan`` is one of them). ``nouns32``, ``cifar10-jpeg`` and ``fashion-mnist`` are looked for in ``$GENARENA_DATA``.
-docs/results.md keeps the figures.
+``labels:cvaegan`` is one of them). ``fashion-mnist`` is looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,22 +21,11 @@ from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from genarena.data import Dataset, open_dataset
-from genarena.data.builtin import render_shapes
 from genarena.files import read_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
-from genarena.latent import (
-    Direction,
-    LatentSpace,
-    attribute_direction,
-    edit,
-    invert,
-    perceptual_path_lengths,
-    probe,
-    truncation_curve,
-)
-from genarena.metrics import Evaluator, FeatureSpace
-from genarena.metrics.classifier import train_classifier
+from genarena.latent import probe
+from genarena.metrics import Evaluator
 from genarena.uses import USES, Context
 
 SAMPLES = 26_000  # as in the stacked MNIST of VEEGAN and PacGAN
@@ -127,192 +112,6 @@ def transfer(budget: str = "100k images") -> None:
                 tell({"model": model, "seed": seed, "budget": budget, **record})
 
 
-def images(name: str) -> Path:
-    """A data set of 32 pixels in ``$GENARENA_DATA``."""
-    return (
-        Path(os.environ["GENARENA_DATA"]) / name / {"nouns32": "nouns32.npz", "cifar10-jpeg": "cifar10-jpeg.zip"}[name]
-    )
-
-
-def nouns(budget: str = "10 min") -> None:
-    """Composed avatars."""
-    large("nouns32", budget)
-
-
-def cifar(budget: str = "8 min") -> None:
-    """Photographs."""
-    large("cifar10-jpeg", budget)
-
-
-def large(name: str, budget: str) -> None:
-    """BigGAN (told the classes) and StyleGAN: distance, truncation, path length, and mixing of factors where they are known."""
-    dataset = open_dataset(images(name))
-    with tempfile.TemporaryDirectory() as folder:
-        evaluator = Evaluator.build(dataset, Path(folder), samples=2000)
-    judges = factor_judges(dataset) if name == "nouns32" else {}
-    amounts = {"biggan": (0.3, 0.5, 0.8, 1.2, None), "stylegan": (0.3, 0.5, 0.7, 0.85, None)}
-    for seed in range(SEEDS):
-        for model in ("biggan", "stylegan"):
-            with tempfile.TemporaryDirectory() as folder:
-                fitted, result = trained(model, dataset, folder, budget=budget, seed=seed)
-            run = {"data": name, "model": model, "seed": seed}
-            spent = {"images": result["images"], "cpu_seconds": result["cpu_seconds"]}
-            for row in truncation_curve(fitted, evaluator, amounts[model], seed):
-                tell({**run, **{k: v if v is None else round(v, 4) for k, v in row.items()}, **spent})
-            if model == "stylegan":
-                paths(fitted, run)
-                for row in mixing(fitted, judges):
-                    tell({**run, **row})
-
-
-Judge = Callable[[np.ndarray], np.ndarray]
-
-
-def factor_judges(dataset: Dataset) -> dict[str, Judge]:
-    """A classifier of each factor of nouns32 that has enough examples a kind."""
-    with np.load(images("nouns32"), allow_pickle=False) as file:
-        factors, names = file["train_factors"], [str(name) for name in file["factor_names"]]
-        held = file["test_factors"]
-    spec: Any = dataset.schema.target
-    judges: dict[str, Judge] = {}
-    for column, name in enumerate(names):
-        found, truth = np.unique(factors[:, column], return_inverse=True)
-        if len(found) > 50:  # too many kinds to learn from these few examples
-            continue
-        _, net, _ = train_classifier(spec, dataset.values("train"), truth[dataset.splits["train"]], len(found), 0)
-        space = FeatureSpace(name, spec, [], [net], np.zeros(1), np.zeros((1, 1)), trained_on="", detail="")
-        judges[name] = lambda values, space=space: space.probabilities(values).argmax(1)
-        right = judges[name](dataset.values("test")) == np.searchsorted(found, held[:, column])
-        tell({"factor": name, "kinds": len(found), "accuracy": round(float(right.mean()), 4)})
-    return judges
-
-
-def mixing(fitted: FittedModel, judges: dict[str, Judge], pairs: int = 1000) -> Iterator[dict[str, Any]]:
-    """How often a mixed avatar has a factor of A (whose coarse styles it has) and of B (fine), by the layer of the change."""
-    a, b = fitted.latents(pairs, 1), fitted.latents(pairs, 2)
-    alone = [{n: judge(fitted.decode(w)) for n, judge in judges.items()} for w in (a, b)]
-    for layer in range(1, fitted.model.generator.layers) if judges else ():
-        mixed = fitted.model.mix(torch.from_numpy(a), torch.from_numpy(b), layer).numpy()
-        seen = {name: judge(fitted.decode(mixed)) for name, judge in judges.items()}
-        agree = {
-            f"{name} {which}": round(float((seen[name] == truth[name]).mean()), 3)
-            for name in judges
-            for which, truth in zip("AB", alone, strict=True)
-        }
-        yield {"mixing from layer": layer, **agree, "n": pairs}
-
-
-EDITED = 200  # real test avatars
-AMOUNTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-
-
-def edits(budget: str = "50k images") -> None:
-    """Give back real avatars with another background or other glasses: what changes, what stays, what looks real."""
-    dataset = open_dataset(images("nouns32"))
-    with tempfile.TemporaryDirectory() as folder:
-        evaluator = Evaluator.build(dataset, Path(folder), samples=2000)
-    judges = factor_judges(dataset)
-    originals, train = dataset.values("test")[:EDITED], dataset.values("train")
-    for seed in range(SEEDS):
-        for model in ("vae", "vaegan", "gan"):
-            with tempfile.TemporaryDirectory() as folder:
-                fitted, _ = trained(model, dataset, folder, budget=budget, seed=seed)
-            space = LatentSpace.of(fitted, seed=seed)
-            encodes = fitted.capabilities()["encode"] is None
-            codes = fitted.encode(originals) if encodes else invert(fitted, originals, seed=seed).latents
-            known = fitted.encode(train) if encodes else fitted.latents(5000, seed)
-            pictured = train if encodes else fitted.decode(known)
-            random = space.along(np.random.default_rng(seed).standard_normal(space.draws.shape[1]))
-            for factor in ("background", "glasses"):
-                seen = judges[factor](pictured)
-                target = int(np.bincount(judges[factor](train)).argmax())
-                named = attribute_direction(space, known, seen, target)
-                for kind, direction in (("attribute", named), ("random", random)):
-                    rows = list(edited(fitted, codes, originals, direction, judges, factor, target, evaluator))
-                    run = {"model": model, "seed": seed, "factor": factor, "direction": kind}
-                    for row in rows:
-                        tell({**run, **row})
-                    tell({**run, "area": round(area([(r["changed"], r["kept"]) for r in rows]), 3), "budget": budget})
-
-
-def edited(
-    fitted: FittedModel, codes: np.ndarray, originals: np.ndarray, direction: Direction, judges: dict[str, Judge],
-    factor: str, target: int, evaluator: Evaluator,
-) -> Iterator[dict[str, float]]:  # fmt: skip
-    """By amount: the share that shows the target, what else of the original it still shows, and how much of it looks real."""
-    before = {name: judge(originals) for name, judge in judges.items()}
-    rows = np.flatnonzero(before[factor] != target)
-    grid = edit(fitted, codes[rows], direction, AMOUNTS)
-    for column, amount in enumerate(AMOUNTS):
-        values = grid[:, column]
-        kept = [(judge(values) == before[name][rows]).mean() for name, judge in judges.items() if name != factor]
-        realism = {f"realism/{k}": round(v.value or 0.0, 3) for k, v in evaluator.realism(values).items()}
-        changed = float((judges[factor](values) == target).mean())
-        yield {"amount": amount, "changed": round(changed, 3), "kept": round(float(np.mean(kept)), 3), **realism}
-
-
-def area(points: list[tuple[float, float]]) -> float:
-    """Under what is kept against what is changed, from 0 to 1; what no amount reaches counts as nothing kept."""
-    best = [
-        max((kept for changed, kept in points if changed >= level), default=0.0) for level in np.linspace(0, 1, 101)
-    ]
-    return float(np.mean(best))
-
-
-COLOURS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 1]], np.float32)
-
-
-def coloured_shapes(n: int = 9000) -> Dataset:
-    """One shape an image, 32 pixels, of six colours; place, size and colour are independent."""
-    rng = np.random.default_rng(20260101)
-    factors = np.column_stack([rng.integers(3, size=n), *rng.uniform([4, 0, -6, -6], [8, 2 * np.pi, 6, 6], (n, 4)).T])
-    colours = COLOURS[rng.integers(6, size=n)]
-    return open_dataset(np.rint(render_shapes(factors) * colours[:, :, None, None]).astype(np.uint8))
-
-
-def shape_judges() -> dict[str, Judge]:
-    """Quadrant of the shape's centre, whether it is large, and its colour, read from the pixels."""
-
-    def mask(values: np.ndarray) -> np.ndarray:
-        return np.maximum(values.max(1) / 255.0, 1e-3)
-
-    def quadrant(values: np.ndarray) -> np.ndarray:
-        weight, axis = mask(values), np.arange(32) - 15.5
-        x, y = ((weight.sum(side) * axis).sum(1) for side in (1, 2))
-        return (x > 0) + 2 * (y > 0)
-
-    def large(values: np.ndarray) -> np.ndarray:
-        area = mask(values).sum((1, 2))
-        return (area > AREA).astype(int)
-
-    def colour(values: np.ndarray) -> np.ndarray:
-        mean = values.reshape(len(values), 3, -1).mean(2)
-        return (mean @ (COLOURS / np.linalg.norm(COLOURS, axis=1, keepdims=True)).T).argmax(1)
-
-    return {"quadrant": quadrant, "large": large, "colour": colour}
-
-
-AREA = 75.0  # pixels; about the median of the shapes
-
-
-def styles(budget: str = "45k images") -> None:
-    """StyleGAN on coloured shapes: where coarse and fine factors come from when styles are mixed, and path lengths."""
-    dataset = coloured_shapes()
-    for seed, fitted in runs_of("stylegan", dataset, budget):
-        run = {"data": "coloured shapes", "seed": seed, "budget": budget}
-        paths(fitted, run)
-        for row in mixing(fitted, shape_judges()):
-            tell({**run, **row})
-
-
-def paths(fitted: FittedModel, run: dict[str, Any]) -> None:
-    """Path lengths through styles and through noise."""
-    for space, noise in (("w", False), ("z", True)):
-        lengths = perceptual_path_lengths(fitted, 500, run["seed"], noise=noise)
-        error = lengths.std() / len(lengths) ** 0.5
-        tell({**run, "path length": space, "mean": float(lengths.mean()), "standard_error": float(error)})
-
-
 def small(budget: str = "100k images") -> None:
     """Few examples: what augmentation of real examples and fakes is worth on 500 of fashion-mnist."""
     whole = open_dataset("fashion-mnist")
@@ -381,8 +180,7 @@ def labels(model: str = "", budget: str = "200k images") -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "stacked": stacked, "transfer": transfer, "nouns": nouns, "cifar": cifar, "edits": edits, "styles": styles, "small": small,
-    "ablation": ablation, "labels": labels,
+    "stacked": stacked, "transfer": transfer, "small": small, "ablation": ablation, "labels": labels,
 }  # fmt: skip
 
 if __name__ == "__main__":
