@@ -39,9 +39,8 @@ class ConditionalVAE(VAE):
     def __init__(self, config: Any, schema: Schema):
         super().__init__(config, schema)
         prior = ClassPrior(self.latent_dim, self.classes)
-        self.decoder = nn.Sequential(
-            prior, self.decoder
-        )  # takes standardised latents, and puts them where their class lies
+        # Takes standardised latents, and puts them where their class lies.
+        self.decoder = nn.Sequential(prior, self.decoder)
 
     @property
     def class_prior(self) -> ClassPrior:
