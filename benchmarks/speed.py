@@ -11,8 +11,11 @@ a slow minute of the machine hits both. Prints JSON.
 - ``pythae``: against pythae 0.1.2's trainer on its default MLP VAE at batch 100 (target 1.4); skipped where it is not
   installed (``pip install pythae==0.1.2``).
 
-- ``games``: images a second and CPU seconds per 1,000 images of every game with its default settings, at 32 and 64 pixels.
+- ``games``: images a second and CPU seconds per 1,000 images of every game with its default settings, at 32 and 64 pixels; on a
+  GPU at 128 and 256 too, in both precisions, and where the time of a round goes.
 - ``memory``: megabytes that resident memory grows from the first tenth of a training to its end.
+
+``--device cuda`` runs ``loop`` and ``games`` on a GPU, where both sides of a loop are in the precision of ``--precision``.
 
 The sides of ``dcgan`` and ``pythae`` run as a user would run them, each in a process of its own, of which one sleeps while
 the other works: what a trainer does to its process (genarena's keeps freed memory) is a part of what is compared.
@@ -28,6 +31,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +44,26 @@ from genarena.checkpoint import RunFolder
 from genarena.data import open_dataset
 from genarena.fit import make_game, plan
 from genarena.game import Game, one_hot
-from genarena.machine import keep_freed_memory
+from genarena.machine import keep_freed_memory, reproducible
 from genarena.models import MODELS
 from genarena.models.gan import WEIGHTS
 from genarena.nets.biggan import filters
+from genarena.precision import PRECISIONS, products_in
 from genarena.trainer import Trainer
 
 SEGMENTS = 9
-SECONDS = 1.0  # of one segment
-PROCESSES = 6  # in which a loop is compared
+PROCESSES = 6  # in which a loop is compared; on a GPU, where the heap plays no part, this one alone
 Step = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how the sides of a comparison run; `seconds` are those of one segment."""
+
+    threads: int
+    device: str
+    precision: str
+    seconds: float
 
 
 def images(n: int, size: int, channels: int) -> Any:
@@ -58,13 +72,13 @@ def images(n: int, size: int, channels: int) -> Any:
     return open_dataset((rng.integers(0, 256, (n, channels, size, size), dtype=np.uint8), np.arange(n) % 10))
 
 
-def trainer_of(model: str, dataset: Any, settings: dict[str, Any], folder: str) -> Trainer:
-    decided = plan(model, dataset, budget="1000 epochs", settings=settings, device="cpu")
+def trainer_of(model: str, dataset: Any, settings: dict[str, Any], folder: str, device: str = "cpu") -> Trainer:
+    decided = plan(model, dataset, budget="1000 epochs", settings=settings, device=device)
     game, loader = make_game(decided)
     served, _ = make_game(decided)
     keep_freed_memory()  # as `fit` does
     return Trainer(
-        game, loader, RunFolder(folder), budget=Budget.parse("1000 epochs"), seed=0, device=torch.device("cpu"),
+        game, loader, RunFolder(folder), budget=Budget.parse("1000 epochs"), seed=0, device=decided.device,
         every=10**12, served=served,
     )  # fmt: skip
 
@@ -78,19 +92,19 @@ def ours(trainer: Trainer) -> Step:
     return step
 
 
-def segment(step: Step) -> float:
+def segment(step: Step, seconds: float) -> float:
     """Images a second over one segment."""
     done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < SECONDS:
+    while time.perf_counter() - started < seconds:
         done += step()
     return done / (time.perf_counter() - started)
 
 
-def warm(step: Step) -> Callable[[], float]:
+def warm(step: Step, seconds: float) -> Callable[[], float]:
     """A side after its first steps, which pay for allocation and the choice of kernels."""
     for _ in range(5):
         step()
-    return lambda: segment(step)
+    return lambda: segment(step, seconds)
 
 
 def interleave(a: Callable[[], float], b: Callable[[], float]) -> dict[str, float]:
@@ -106,10 +120,10 @@ def interleave(a: Callable[[], float], b: Callable[[], float]) -> dict[str, floa
 class Side:
     """A side in a process of its own, which works only while it is asked for a segment."""
 
-    def __init__(self, make: Callable[[str], Step], threads: int):
+    def __init__(self, make: Callable[[str], Step], run: Run):
         context = multiprocessing.get_context("spawn")
         self.ours, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, make, threads), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, make, run), daemon=True)
         self.process.start()
         self.ours.recv()
 
@@ -118,19 +132,19 @@ class Side:
         return float(self.ours.recv())
 
 
-def _serve(pipe: Any, make: Callable[[str], Step], threads: int) -> None:
-    torch.set_num_threads(threads)
+def _serve(pipe: Any, make: Callable[[str], Step], run: Run) -> None:
+    torch.set_num_threads(run.threads)
     with tempfile.TemporaryDirectory() as folder:
-        side = warm(make(folder))
+        side = warm(make(folder), run.seconds)
         pipe.send(None)
         while True:
             pipe.recv()
             pipe.send(side())
 
 
-def apart(a: Callable[[str], Step], b: Callable[[str], Step], threads: int) -> dict[str, float]:
+def apart(a: Callable[[str], Step], b: Callable[[str], Step], run: Run) -> dict[str, float]:
     """`interleave` two sides, made from a scratch folder, in processes of their own."""
-    sides = Side(a, threads), Side(b, threads)
+    sides = Side(a, run), Side(b, run)
     try:
         return interleave(*sides)
     finally:
@@ -143,7 +157,9 @@ class BareLoop:
 
     def __init__(self, dataset: Any, game: Game, batch: int):
         self.game, self.batch = game.train(), batch
-        self.x, self.y = (torch.from_numpy(a) for a in (dataset.values("train"), dataset.labels("train")))
+        self.device = next(game.parameters()).device
+        stored = (dataset.values("train"), dataset.labels("train"))
+        self.x, self.y = (torch.from_numpy(values).to(self.device) for values in stored)
         self.order = torch.randperm(len(self.x), generator=torch.Generator().manual_seed(0))
         self.at = 0
         self.players = {p: game.parameters_of(p) for p in game.players}
@@ -160,7 +176,7 @@ class BareLoop:
     def labelled(self) -> tuple[Tensor, Tensor]:
         if self.at + self.batch > len(self.order):
             self.at = 0
-        rows = self.order[self.at : self.at + self.batch]
+        rows = self.order[self.at : self.at + self.batch].to(self.device)
         self.at += self.batch
         x = self.x.index_select(0, rows).float().mul_(2 / 255).sub_(1)
         return x, one_hot(self.y.index_select(0, rows), 10)
@@ -213,12 +229,10 @@ def bare_gan(dataset: Any, game: Any, batch: int) -> Step:
         nonlocal rounds
         rounds += 1
         x = loop.next()
-        fake = game.generator(torch.randn(batch, game.latent_dim)).tanh()
+        fake = game.generator(torch.randn(batch, game.latent_dim, device=x.device)).tanh()
         loss = softplus(-game.discriminator(x)).mean() + softplus(game.discriminator(fake.detach())).mean()
         if config.penalty == "r1" and rounds % config.penalty_every == 0:
-            x.requires_grad_(True)
-            (slope,) = torch.autograd.grad(game.discriminator(x).sum(), x, create_graph=True)
-            penalty = 0.5 * slope.flatten(1).square().sum(1).mean()
+            penalty = bare_penalty(game.discriminator, x)
             loss = loss + WEIGHTS[config.penalty] * config.penalty_every * penalty
         loop.move("discriminator", loss)
         loop.move("generator", softplus(-game.discriminator(fake)).mean())
@@ -228,10 +242,19 @@ def bare_gan(dataset: Any, game: Any, batch: int) -> Step:
     return step
 
 
-def fakes(game: Any, batch: int) -> tuple[Tensor, Tensor]:
+def bare_penalty(discriminator: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """R1, without its weight."""
+    x = x.detach().requires_grad_(True)
+    with products_in(torch.float32):
+        (slope,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
+    return 0.5 * slope.flatten(1).square().sum(1).mean()
+
+
+def fakes(game: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     """Fakes of random classes, and the classes."""
-    y = one_hot(torch.randint(0, 10, (batch,)), 10)
-    return game.generator(torch.cat([torch.randn(batch, game.latent_dim), y], 1)).tanh(), y
+    batch, device = len(like), like.device
+    y = one_hot(torch.randint(0, 10, (batch,), device=device), 10)
+    return game.generator(torch.cat([torch.randn(batch, game.latent_dim, device=device), y], 1)).tanh(), y
 
 
 def bare_biggan(dataset: Any, game: Any, batch: int) -> Step:
@@ -244,10 +267,10 @@ def bare_biggan(dataset: Any, game: Any, batch: int) -> Step:
         for _ in range(2):
             x, y = loop.labelled()
             with torch.no_grad():
-                fake, wanted = fakes(game, batch)
+                fake, wanted = fakes(game, x)
             loss = (1 - judge(x, y)).relu().mean() + (1 + judge(fake, wanted)).relu().mean()
             loop.move("discriminator", loss)
-        fake, wanted = fakes(game, batch)
+        fake, wanted = fakes(game, x)
         penalty = 0.0
         for weight in filters(game.generator):
             rows = weight.flatten(1)
@@ -284,9 +307,7 @@ def bare_vaegan(dataset: Any, game: Any, batch: int) -> Step:
         fooled = 0.5 * (softplus(-back_logit).mean() + softplus(-fake_logit).mean())
         told = softplus(-real_logit).mean() + 0.5 * (softplus(back_logit).mean() + softplus(fake_logit).mean())
         if rounds % config.penalty_every == 0:
-            x = x.detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(judge(x)[0].sum(), x, create_graph=True)
-            penalty = 0.5 * slope.flatten(1).square().sum(1).mean()
+            penalty = bare_penalty(lambda x: judge(x)[0], x)
             told = told + WEIGHTS[config.penalty] * config.penalty_every * penalty
         losses = {"encoder": kl + distortion, "generator": config.gamma * distortion + fooled, "discriminator": told}
         loop.move_all(losses)
@@ -331,8 +352,10 @@ def tutorial_dcgan(dataset: Any, game: Any, batch: int) -> Step:
     return step
 
 
-def game_of(model: str, dataset: Any, settings: dict[str, Any], *, channels_last: bool = True) -> Game:
-    game, _ = make_game(plan(model, dataset, settings=settings, device="cpu"))
+def game_of(
+    model: str, dataset: Any, settings: dict[str, Any], device: str = "cpu", *, channels_last: bool = True
+) -> Game:
+    game, _ = make_game(plan(model, dataset, settings=settings, device=device))
     return game if channels_last else game.to(memory_format=torch.contiguous_format)
 
 
@@ -347,34 +370,41 @@ LOOPS: dict[str, Loop] = {
 }
 
 
-def loop_pair(name: str, control: bool, bare_first: bool, threads: int) -> float:
+def loop_pair(name: str, control: bool, bare_first: bool, run: Run) -> float:
     """genarena's speed (or, as a control, the bare loop's) over that of a bare loop, both in this process."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(run.threads)
     model, shape, settings, bare = LOOPS[name]
+    settings = {**settings, "precision": run.precision}
     dataset = images(*shape)
-    batch = plan(model, dataset, settings=settings, device="cpu").config.batch_size
+    batch = plan(model, dataset, settings=settings, device=run.device).config.batch_size
     keep_freed_memory()
 
     def other() -> Callable[[], float]:
-        return warm(bare(dataset, game_of(model, dataset, settings), batch))
+        step = bare(dataset, game_of(model, dataset, settings, run.device), batch)
+
+        def rounded() -> int:
+            with products_in(PRECISIONS[run.precision]):
+                return step()
+
+        return warm(rounded, run.seconds)
 
     def one(folder: str) -> Callable[[], float]:
-        return other() if control else warm(ours(trainer_of(model, dataset, settings, folder)))
+        return other() if control else warm(ours(trainer_of(model, dataset, settings, folder, run.device)), run.seconds)
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, reproducible(torch.device(run.device)):
         first, second = (other(), one(folder)) if bare_first else (one(folder), other())
         ratio = interleave(first, second)["ratio"]
     return 1 / ratio if bare_first else ratio
 
 
-def loop(threads: int) -> dict[str, Any]:
+def loop(run: Run) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     found = {}
     for name, control in [*((name, False) for name in LOOPS), ("vae mlp 28px", True)]:
-        ratios = []
-        for number in range(PROCESSES):
+        ratios = [] if run.device == "cpu" else [loop_pair(name, control, first, run) for first in (False, True)]
+        for number in range(PROCESSES if run.device == "cpu" else 0):
             with context.Pool(1) as pool:
-                ratios.append(pool.apply(loop_pair, (name, control, bool(number % 2), threads)))
+                ratios.append(pool.apply(loop_pair, (name, control, bool(number % 2), run)))
         found["control, " * control + name] = {
             "ratio": round(statistics.median(ratios), 4), "range": [round(r, 4) for r in (min(ratios), max(ratios))],
         }  # fmt: skip
@@ -394,8 +424,8 @@ def their_dcgan(folder: str) -> Step:
     return tutorial_dcgan(dataset, game_of("dcgan", dataset, DCGAN, channels_last=False), 64)
 
 
-def dcgan(threads: int) -> dict[str, Any]:
-    return apart(our_dcgan, their_dcgan, threads)
+def dcgan(run: Run) -> dict[str, Any]:
+    return apart(our_dcgan, their_dcgan, run)
 
 
 def our_vae(folder: str) -> Step:
@@ -422,31 +452,64 @@ def their_vae(folder: str) -> Step:
     return step
 
 
-def pythae(threads: int) -> dict[str, Any]:
+def pythae(run: Run) -> dict[str, Any]:
     if importlib.util.find_spec("pythae") is None:
         return {"skipped": "pythae is not installed"}
-    return apart(our_vae, their_vae, threads)
+    return apart(our_vae, their_vae, run)
 
 
-def games(threads: int) -> dict[str, Any]:
+def games(run: Run) -> dict[str, Any]:
     """Images and CPU seconds of every game with its default settings, on colour images."""
     found: dict[str, Any] = {}
-    for size in (32, 64):
-        dataset = images(1000, size, 3)
+    for size in (32, 64) if run.device == "cpu" else (32, 64, 128, 256):
+        dataset = images(1000 if size <= 64 else 200, size, 3)
         for name in (name for name, model in MODELS.items() if issubclass(model, Game)):
-            with tempfile.TemporaryDirectory() as folder:
-                step = ours(trainer_of(name, dataset, {}, folder))
+            with tempfile.TemporaryDirectory() as folder, reproducible(torch.device(run.device)):
+                step = ours(trainer_of(name, dataset, {"precision": run.precision}, folder, run.device))
                 for _ in range(2):
                     step()
                 started, cpu, done = time.perf_counter(), time.process_time(), 0
-                while time.perf_counter() - started < SECONDS * SEGMENTS:
+                while time.perf_counter() - started < run.seconds * SEGMENTS:
                     done += step()
                 speed, spent = done / (time.perf_counter() - started), 1000 * (time.process_time() - cpu) / done
-            found[f"{name} {size}px"] = {"images_per_second": round(speed, 1), "cpu_seconds_per_1000": round(spent, 2)}
+                row = {"images_per_second": round(speed, 1), "cpu_seconds_per_1000": round(spent, 2)}
+                found[f"{name} {size}px"] = {**row, **(profile(step) if run.device != "cpu" else {})}
     return found
 
 
-def memory(threads: int) -> dict[str, float]:
+def profile(step: Step, rounds: int = 8) -> dict[str, Any]:
+    """Milliseconds of a round, kernels it launches, and how long the GPU worked on which kind of them."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    started = time.perf_counter()
+    for _ in range(rounds):
+        step()
+    wall = time.perf_counter() - started
+    with torch.profiler.profile(activities=activities) as recorded:
+        for _ in range(rounds):
+            step()
+    kernels: dict[str, float] = {}
+    launched = 0
+    for event in recorded.key_averages():
+        kind = next((kind for kind, words in KERNELS.items() if any(w in event.key.lower() for w in words)), "other")
+        kernels[kind] = kernels.get(kind, 0.0) + event.self_device_time_total / 1000 / rounds
+        launched += event.count
+    return {
+        "round_ms": round(1000 * wall / rounds, 2),
+        "kernels": round(launched / rounds),
+        "gpu_ms": {kind: round(ms, 2) for kind, ms in sorted(kernels.items(), key=lambda item: -item[1])},
+    }
+
+
+KERNELS = {
+    "products": ("gemm", "conv", "cudnn", "wgrad", "dgrad", "fprop", "cutlass", "xmma", "gemv", "dot_kernel", "nvjet"),
+    "layout and copies": ("nchwtonhwc", "nhwctonchw", "memcpy", "memset", "copy"),
+    "norms and sums": ("reduce", "norm", "bn_"),
+    "optimizer and averages": ("multi_tensor", "adam", "lerp"),
+    "elementwise": ("elementwise", "vectorized", "fill"),
+}
+
+
+def memory(run: Run) -> dict[str, float]:
     def resident() -> float:
         line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
@@ -462,14 +525,18 @@ def memory(threads: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    parts: dict[str, Callable[[int], dict[str, Any]]] = {
+    parts: dict[str, Callable[[Run], dict[str, Any]]] = {
         "loop": loop, "dcgan": dcgan, "pythae": pythae, "games": games, "memory": memory,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*parts, []], help="which (default: all)")
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--precision", default="float32", choices=list(PRECISIONS))
+    parser.add_argument("--seconds", type=float, default=1.0, help="of one segment")
     arguments = parser.parse_args()
     for count in arguments.threads:
         torch.set_num_threads(count)
-        record = {part: parts[part](count) for part in arguments.parts or parts}
-        print(json.dumps({"threads": count, "torch": torch.__version__, **record}), flush=True)
+        run = Run(count, arguments.device, arguments.precision, arguments.seconds)
+        record = {part: parts[part](run) for part in arguments.parts or parts}
+        print(json.dumps({**asdict(run), "torch": torch.__version__, **record}), flush=True)

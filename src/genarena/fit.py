@@ -27,7 +27,7 @@ from .files import read_json, sha256_of, write_atomic, write_json
 from .fitted import CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of, normalise
-from .machine import MemoryMeter, cores, keep_freed_memory
+from .machine import MemoryMeter, cores, keep_freed_memory, reproducible
 from .models import MODELS, find_model
 from .trainer import Progress, Trainer, images_per_second
 
@@ -163,9 +163,10 @@ def fit(
     """
     run = RunFolder(folder)
     if not distributed.is_main():
-        return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
+        with reproducible(plan.device):
+            return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
     look = partial(_look, run, pictures, monitor)
-    with run.lock():
+    with run.lock(), reproducible(plan.device):
         return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
 
 

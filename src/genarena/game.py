@@ -309,6 +309,9 @@ class AdamConfig(ModelConfig):
         Images over which the learning rate halves, again and again; 0 keeps it. (A schedule over the budget would change
         when a run is extended.)
     betas : tuple of float
+    precision : {"float32", "bfloat16"}
+        Of the matrix products inside the networks while they train, see `genarena.precision`. For GPUs; slower on most
+        processors.
     average_images : int
         Half-life, in images, of the exponential moving average of the weights that is served; 0 serves the last weights.
         Early on it is 5 % of the images seen so far (Karras et al. 2020).
@@ -319,6 +322,7 @@ class AdamConfig(ModelConfig):
     mirror: bool = False
     halve_images: int = Field(default=0, ge=0)
     betas: Betas = (0.9, 0.999)
+    precision: Literal["float32", "bfloat16"] = "float32"
     average_images: int = Field(default=10_000, ge=0)
 
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from . import distributed
+from .errors import UsageError
 from .game import Draw, Game, Part, Report, Stats, Turn
+from .precision import PRECISIONS, is_mixed, products_in
 
 _SINGULAR_VECTORS = (".parametrizations.weight.0._u", ".parametrizations.weight.0._v")  # of torch's spectral norm
 
@@ -80,6 +82,12 @@ class Referee:
         self.rate = 1.0
         self._initial = {p: [g["lr"] for g in optimizer.param_groups] for p, optimizer in self.optimizers.items()}
         half_life = getattr(game.config, "average_images", 0)
+        self.precision = PRECISIONS[getattr(game.config, "precision", "float32")]
+        if self.precision is not torch.float32 and not is_mixed(game):
+            raise UsageError(
+                "precision=bfloat16 would change nothing: no network of this model has a method that is decorated with "
+                "genarena.precision.mixed."
+            )
         self._pending: dict[str, Tensor] = {}  # losses of a turn that is not complete yet
         self.average = Average(game, half_life) if half_life else None
 
@@ -106,7 +114,8 @@ class Referee:
         answer: Report | dict[str, Tensor] | None = None
         while True:
             try:
-                move = moves.send(answer)  # type: ignore[attr-defined]
+                with products_in(self.precision):
+                    move = moves.send(answer)  # type: ignore[attr-defined]
             except StopIteration:
                 break
             if isinstance(move, Stats):

@@ -22,6 +22,7 @@ from genarena.fitted import FittedModel, build
 from genarena.game import Capability, Game, Turn
 from genarena.kinds import kind_of
 from genarena.models import MODELS
+from genarena.precision import PRECISIONS
 from genarena.referee import Referee, Round
 from genarena.trainer import CountedDraw, Progress, seed_round
 
@@ -242,6 +243,40 @@ def test_resume_is_exact(
     for budget in ("1k images", "2k images"):
         fit(plan(name, datasets[kind], budget=budget, settings=settings_of(name), device="cpu"), tmp_path, threads=1)
     assert_same_training(run, halves)
+
+
+@cases(GAMES)
+def test_bfloat16_changes_little_and_leaves_all_state_float32(
+    name: str, kind: str, datasets: dict[str, Dataset]
+) -> None:
+    losses = {}
+    for precision in PRECISIONS:
+        game, draw = set_up(name, datasets[kind], precision=precision)
+        referee = Referee(game)
+        for number in range(2):
+            seed_round(0, number, torch.device("cpu"))
+            result = referee.play_round(draw)
+        losses[precision] = {**result.losses, **result.gradient_norms}
+        assert {v.dtype for v in losses[precision].values()} == {torch.float32}
+        assert {v.dtype for v in referee.optimizer_state().values()} == {torch.float32}
+        assert {v.dtype for v in game.state_dict().values() if v.is_floating_point()} == {torch.float32}
+    pairs = [(float(v), float(losses["bfloat16"][k])) for k, v in losses["float32"].items()]
+    assert pairs != [(a, a) for a, _ in pairs]
+    assert all(b == pytest.approx(a, rel=0.05, abs=0.02) for a, b in pairs), pairs
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", PRECISIONS)
+@cases(GAMES)
+def test_resume_is_exact_on_a_gpu(
+    name: str, kind: str, precision: str, datasets: dict[str, Dataset], tmp_path: Any, assert_same_training: Callable
+) -> None:
+    settings = {**settings_of(name), "precision": precision}
+    for folder, budgets in (("whole", ["2k images"]), ("halves", ["1k images", "2k images"])):
+        for budget in budgets:
+            decided = plan(name, datasets[kind], budget=budget, settings=settings, device="cuda")
+            fit(decided, tmp_path / folder, threads=1)
+    assert_same_training(RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "halves"))
 
 
 @cases(GAMES)

@@ -18,6 +18,7 @@ RANK = {
     "files": 1,
     "own_code": 1,
     "machine": 0,
+    "precision": 0,
     "data": 2,
     "budget": 2,
     "events": 2,
@@ -60,10 +61,11 @@ ONLY = {
     "data": {"errors", "files"},
     "checkpoint": {"errors", "files"},
     "report": {"errors", "files"},
-    "nets": {"data", "distributed"},
-    "objectives": {"data", "distributed", "errors"},
+    "precision": set(),
+    "nets": {"data", "distributed", "precision"},
+    "objectives": {"data", "distributed", "errors", "precision"},
     "metrics": {"data", "nets", "errors", "files", "own_code"},
-    "referee": {"game", "distributed"},
+    "referee": {"errors", "game", "distributed", "precision"},
     "trainer": {"referee", "game", "data", "budget", "checkpoint", "events", "distributed", "errors"},
 }
 

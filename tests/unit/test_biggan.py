@@ -67,7 +67,7 @@ def latents(game: Any, n: int = 4) -> torch.Tensor:
 
 def test_parameters_are_as_many_as_the_papers_at_128_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     normed = trainable(biggan(8))
-    monkeypatch.setattr("genarena.nets.biggan.spectral_norm", lambda layer, eps: layer)
+    monkeypatch.setattr("genarena.nets.biggan.spectral_norm", lambda layer, epsilon: layer)
     assert trainable(biggan(8)) == normed  # spectral norms, which take long without memory to work in, add none
     with torch.device("meta"):
         generator = BigGANGenerator(128, 3, 120, 1000, 96, shared=128, hierarchical=True, attention=64)

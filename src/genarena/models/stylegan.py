@@ -32,6 +32,7 @@ from ..data import ImageSpec, Schema
 from ..errors import UsageError
 from ..game import Draw, normal
 from ..nets.stylegan import Discriminator, Generator
+from ..precision import products_in
 from .gan import GAN, WEIGHTS
 
 SIZES = tuple(2**power for power in range(3, 11))  # 8 to 1024 pixels
@@ -226,7 +227,8 @@ class StyleGAN(GAN):
         if not config.path_length_weight or turns % config.path_length_every:
             return super().generator_penalty(draw, like)
         styles = self.training_styles(self.prior(max(1, len(like) // 2), like))
-        images = self.render(styles)
+        with products_in(torch.float32):
+            images = self.render(styles)
         lengths = path_lengths(images, styles, self.noise(len(images), *images.shape[1:], like=images))
         mean = torch.lerp(self.path_length_mean, distributed.mean(lengths.mean()), PATH_DECAY)
         self.path_length_mean.copy_(mean.detach())

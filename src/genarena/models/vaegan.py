@@ -91,7 +91,7 @@ class VAEGAN(AdversarialGame):
 
     def _feature_distortion(self, features: Tensor, reconstructed: Tensor) -> Tensor:
         """-log N(D_l(x); D_l(x~), sigma^2) up to a constant, nats per example (Larsen et al. 2016, eq. 7)."""
-        squared = (features - reconstructed).flatten(1).square()
+        squared = (features.float() - reconstructed.float()).flatten(1).square()
         if self.config.feature_noise == "unit":
             return 0.5 * squared.sum(1).mean()
         # The variance that maximises the likelihood is the mean squared error itself (Rybkin et al. 2021).

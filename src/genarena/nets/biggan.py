@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
 
-from .norm import BatchNorm
+from ..precision import mixed
+from .norm import BatchNorm, spectral_norm
 
 SMALLEST = 4  # pixels of the generator's first map
 EPSILON = 1e-6  # of the spectral norm
@@ -52,8 +52,8 @@ def orthogonal(layer: nn.Linear | nn.Conv2d, gain: float = 1.0) -> nn.Module:
 
 
 def normalised(layer: nn.Linear | nn.Conv2d) -> nn.Module:
-    """An orthogonal layer divided by its largest singular value (Miyato et al. 2018; one power iteration a pass)."""
-    return spectral_norm(orthogonal(layer), eps=EPSILON)
+    """An orthogonal layer divided by its largest singular value."""
+    return spectral_norm(orthogonal(layer), EPSILON)
 
 
 def embedding_of(classes: int, dimensions: int) -> nn.Module:
@@ -256,6 +256,7 @@ class BigGANGenerator(nn.Module):
         self.norm = BatchNorm(maps[-1])
         self.head = normalised(nn.Conv2d(maps[-1], channels, 3, padding=1))
 
+    @mixed
     def forward(self, z: Tensor) -> Tensor:
         """``(N, L + K)`` to ``(N, C, size, size)``, without an activation at the end."""
         noise, y = z.split(self.split, 1)
@@ -294,6 +295,7 @@ class BigGANDiscriminator(nn.Module):
         self.head = normalised(nn.Linear(before, 1))
         self.embedding = normalised(nn.Linear(classes, before, bias=False))
 
+    @mixed
     def hidden(self, x: Tensor) -> list[Tensor]:
         """The map after each block, from the image up, each ``(N, C', H', W')``; the last one rectified."""
         maps = []
@@ -303,6 +305,7 @@ class BigGANDiscriminator(nn.Module):
         maps[-1] = F.relu(x)
         return maps
 
+    @mixed
     def classify(self, top: Tensor, y: Tensor) -> Tensor:
         """The logit ``(N, 1)`` from the last hidden map and the labels (Miyato & Koyama 2018, eq. 3)."""
         features = top.sum((2, 3))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..precision import mixed
 from .minibatch import minibatch_layer_of
 from .norm import activation_of, layer_norm_of, spectral_normalise
 
@@ -73,6 +74,7 @@ class ConvDecoder(nn.Module):
         with torch.no_grad():
             self.head.bias.copy_(value)  # type: ignore[union-attr]
 
+    @mixed
     def forward(self, z: Tensor) -> Tensor:
         """``(N, L)`` to ``(N, C, H, W)``."""
         x = self.stem(z).unflatten(1, self.top).permute(0, 3, 1, 2)
@@ -123,6 +125,7 @@ class ConvEncoder(nn.Module):
         if norm == "spectral":
             spectral_normalise(self)
 
+    @mixed
     def hidden(self, x: Tensor) -> list[Tensor]:
         """Activations after each layer, from the image up, each ``(N, C', H', W')``."""
         maps = []
@@ -131,6 +134,7 @@ class ConvEncoder(nn.Module):
             maps.append(x)
         return maps
 
+    @mixed
     def classify(self, top: Tensor) -> Tensor:
         """The output from the last hidden map."""
         return self.head(self.minibatch(top.permute(0, 2, 3, 1).flatten(1)))

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..precision import mixed
+
 FEATURES = 128  # of an example, where the two are joined
 LABEL_FEATURES = 32
 
@@ -64,6 +66,7 @@ class JointDiscriminator(_Labelled):
         self.head = nn.Linear(FEATURES, 1)
         self.activation = nn.LeakyReLU(0.2)
 
+    @mixed
     def classify(self, top: Tensor, y: Tensor) -> Tensor:
         """The logit ``(N, 1)`` from the last hidden map and the labels."""
         features = torch.cat([self.net.classify(top), self.label(y)], 1)  # type: ignore[operator]

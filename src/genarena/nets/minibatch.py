@@ -30,7 +30,7 @@ def minibatch_stddev(x: Tensor, group: int = 4) -> Tensor:
     n = len(x)
     size = next(size for size in range(min(group, n), 0, -1) if n % size == 0)
     variance = x.reshape(n // size, size, *x.shape[1:]).var(1, correction=0)
-    deviation = (variance + 1e-8).sqrt().flatten(1).mean(1).repeat_interleave(size)
+    deviation = (variance + 1e-8).sqrt().flatten(1).mean(1).repeat_interleave(size).to(x)
     return torch.cat([x, deviation.view(-1, *[1] * (x.ndim - 1)).expand(-1, 1, *x.shape[2:])], 1)
 
 
@@ -67,7 +67,7 @@ class MinibatchDiscrimination(nn.Module):
         every = _of_all_processes(own) if self.training else own
         distance = sum((a[:, None] - b).abs() for a, b in zip(own.unbind(2), every.unbind(2), strict=True))
         closeness = (-distance).exp().sum(1) - 1  # exp(0) = 1 is an example's closeness to itself
-        return torch.cat([x, closeness / max(len(every) - 1, 1)], 1)
+        return torch.cat([x, (closeness / max(len(every) - 1, 1)).to(x)], 1)
 
 
 def _of_all_processes(rows: Tensor) -> Tensor:

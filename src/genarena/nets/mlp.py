@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..precision import mixed
 from .minibatch import minibatch_layer_of
 from .norm import activation_of, layer_norm_of, spectral_normalise
 
@@ -43,6 +44,7 @@ class MLPDecoder(nn.Module):
         with torch.no_grad():
             self.body[-1].bias.view(len(value), -1).copy_(value[:, None])  # type: ignore[operator]
 
+    @mixed
     def forward(self, z: Tensor) -> Tensor:
         """``(N, L)`` to ``(N, *shape)``."""
         return self.body(z).unflatten(1, self.shape)
@@ -85,6 +87,7 @@ class MLPEncoder(nn.Module):
         if norm == "spectral":
             spectral_normalise(self)
 
+    @mixed
     def hidden(self, x: Tensor) -> list[Tensor]:
         """Activations after each layer, each ``(N, width)``."""
         x = x.flatten(1)
@@ -94,6 +97,7 @@ class MLPEncoder(nn.Module):
             maps.append(x)
         return maps
 
+    @mixed
     def classify(self, top: Tensor) -> Tensor:
         """The output from the last hidden layer."""
         return self.head(self.minibatch(top))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import _SpectralNorm
 
 from .. import distributed
+from ..precision import unrounded
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -25,7 +29,8 @@ class BatchNorm(nn.BatchNorm2d):
         if not self.training or distributed.world() == 1:
             return super().forward(input)
         axes = [0, *range(2, input.dim())]
-        first, second = distributed.mean(torch.stack([input.mean(axes), input.square().mean(axes)]))
+        x = input.to(self.running_mean)
+        first, second = distributed.mean(torch.stack([x.mean(axes), x.square().mean(axes)]))
         variance = (second - first.square()).clamp(min=0)  # round-off may go below
         count = distributed.world() * input.numel() // input.shape[1]
         momentum = self.momentum or 0.0
@@ -35,7 +40,7 @@ class BatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         shape = [1, -1] + [1] * (input.dim() - 2)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return torch.addcmul((self.bias - first * scale).view(shape), input, scale.view(shape))
+        return torch.addcmul((self.bias - first * scale).view(shape), x, scale.view(shape)).to(input)
 
 
 def layer_norm_of(name: str, channels: int) -> nn.Module:
@@ -54,9 +59,24 @@ def activation_of(name: str) -> nn.Module:
     return made[name]()
 
 
+class SpectralNorm(_SpectralNorm):
+    """torch's, whose power iteration stays in float32 where products are in bfloat16."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        with unrounded(weight.device):
+            return super().forward(weight)
+
+
+def spectral_norm(layer: nn.Module, epsilon: float = 1e-12) -> nn.Module:
+    """A layer whose weight is divided by its largest singular value (Miyato et al. 2018, one power iteration a pass)."""
+    weight: Any = layer.weight
+    parametrize.register_parametrization(layer, "weight", SpectralNorm(weight, eps=epsilon))
+    return layer
+
+
 def spectral_normalise(net: nn.Module) -> nn.Module:
-    """Spectrally normalise every linear and convolutional layer (Miyato et al. 2018, one power iteration a step)."""
+    """Spectrally normalise every linear and convolutional layer."""
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.utils.parametrizations.spectral_norm(module)
+            spectral_norm(module)
     return net

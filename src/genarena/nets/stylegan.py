@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ..precision import mixed
 from .stylegan_layers import (
     GAIN,
     AdaptiveLayer,
@@ -93,6 +94,7 @@ class Synthesis(nn.Module):
         for index, side in enumerate(self.noise_sides):
             self.register_buffer(f"noise_{index}", torch.randn(1, 1, side, side))
 
+    @mixed
     def forward(self, w: Tensor, noise: list[Tensor] | None = None) -> Tensor:
         """Styles ``(N, D)`` or ``(N, S, D)``, and noise ``(N, 1, h, h)`` of each of `noise_sides`, to ``(N, C, H, W)``."""
         styles = w if w.ndim == 3 else w[:, None].expand(-1, self.layers, -1)
@@ -207,6 +209,7 @@ class Discriminator(nn.Module):
         self.dense = EqualisedLinear(top * SMALLEST**2, top, gain=GAIN)
         self.head = EqualisedLinear(top, outputs)
 
+    @mixed
     def hidden(self, x: Tensor) -> list[Tensor]:
         """Maps after each block, from the image up, each ``(N, C', H', W')``."""
         maps = [rectify(self.stem(x))]
@@ -214,6 +217,7 @@ class Discriminator(nn.Module):
             maps.append(layer(maps[-1]))
         return maps[1:]
 
+    @mixed
     def classify(self, top: Tensor) -> Tensor:
         """The output ``(N, outputs)`` from the last hidden map."""
         x = rectify(self.last(self.deviation(top)))

@@ -133,7 +133,7 @@ class Convolution(nn.Module):
         bias = None if self.bias is None else self.bias * self.gain
         if self.resample == "up":
             x = self.filter(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))  # type: ignore[misc]
-            return x if bias is None else x + bias[:, None, None]
+            return x if bias is None else x + bias[:, None, None].to(x)
         if self.resample == "down":
             return F.conv2d(self.filter(x), weight, bias, stride=2)  # type: ignore[misc]
         return F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
@@ -177,12 +177,12 @@ class ModulatedConvolution(nn.Module):
         """Maps ``(N, C, H, W)`` and styles ``(N, D)`` to ``(N, O, H', W')``."""
         style = self.style(w)
         x = self.convolution(x * style[:, :, None, None])
-        bias = (self.bias * self.gain)[:, None, None]
+        bias = (self.bias * self.gain)[:, None, None].to(x)
         if not self.demodulate:
             return x + bias
         power = (self.convolution.weight * self.convolution.scale).square().sum((2, 3))
         scale = torch.rsqrt(style.square() @ power.t() + EPSILON) * self.gain
-        return torch.addcmul(bias, x, scale[:, :, None, None])
+        return torch.addcmul(bias, x, scale[:, :, None, None].to(x))
 
 
 class ModulatedLayer(nn.Module):
@@ -195,7 +195,8 @@ class ModulatedLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)``, styles ``(N, D)``, noise ``(N, 1, H', W')``."""
-        return rectify(torch.addcmul(self.convolution(x, w), noise, self.strength * GAIN))
+        x = self.convolution(x, w)
+        return rectify(torch.addcmul(x, noise.to(x), (self.strength * GAIN).to(x)))
 
 
 class AdaptiveLayer(nn.Module):
@@ -219,10 +220,11 @@ class AdaptiveLayer(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         """Maps ``(N, C, H, W)``, styles ``(N, D)``, noise ``(N, 1, H', W')``."""
-        x = rectify(torch.addcmul(self.convolution(x), noise, self.strength * GAIN))
+        x = self.convolution(x)
+        x = rectify(torch.addcmul(x, noise.to(x), (self.strength * GAIN).to(x)))
         variance, mean = torch.var_mean(x, (2, 3), correction=0, keepdim=True)
         scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
-        scale = (1 + scale) * torch.rsqrt(variance + EPSILON)
+        scale = (1 + scale) * torch.rsqrt(variance + EPSILON).to(x)
         return torch.addcmul(shift - mean * scale, x, scale)
 
 
@@ -241,5 +243,5 @@ class MinibatchDeviation(nn.Module):
             return torch.cat([x, self.usual.expand(x.shape[0], 1, *x.shape[2:])], 1)
         x = minibatch_stddev(x)
         with torch.no_grad():
-            self.usual.lerp_(distributed.mean(x[:, -1].mean()), 0.01)
+            self.usual.lerp_(distributed.mean(x[:, -1].mean()).to(self.usual), 0.01)
         return x

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .. import distributed
+from ..precision import products_in
 
 LossName = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"]
 
@@ -92,8 +93,10 @@ LOSSES: dict[str, AdversarialLoss] = {
 }
 
 
-def _squared_slope(score: Tensor, at: Tensor) -> Tensor:
-    """||grad_x score||^2 of each example, shape ``(N,)``, differentiable again."""
+def _squared_slope(discriminator: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
+    """||grad_x D(x)||^2 of each example, shape ``(N,)``, differentiable again; in float32 throughout."""
+    with products_in(torch.float32):
+        score = discriminator(at)
     (slope,) = torch.autograd.grad(score.sum(), at, create_graph=True)
     return slope.flatten(1).square().sum(1)
 
@@ -108,14 +111,14 @@ def smoothing(real: Tensor, share: float) -> Tensor:
 
 def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
     """||E f(x) - E f(G(z))||^2 for features ``(N, ...)`` of a discriminator (Salimans et al. 2016, section 3.1)."""
-    difference = distributed.mean(real.mean(0)).detach() - distributed.mean(fake.mean(0))
+    difference = distributed.mean(real.float().mean(0)).detach() - distributed.mean(fake.float().mean(0))
     return difference.square().sum()
 
 
 def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
     """1/2 E ||grad D(x)||^2 on real data (Mescheder et al. 2018, eq. 9, without its weight gamma)."""
     real = real.detach().requires_grad_(True)
-    return 0.5 * _squared_slope(discriminator(real), real).mean()
+    return 0.5 * _squared_slope(discriminator, real).mean()
 
 
 def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
@@ -151,4 +154,4 @@ def unit_slope(discriminator: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
     """E (||grad D(x)|| - 1)^2 at given points ``(N, ...)``."""
     at = at.requires_grad_(True)
     # The small constant keeps the root differentiable where the critic is flat.
-    return ((_squared_slope(discriminator(at), at) + 1e-12).sqrt() - 1).square().mean()
+    return ((_squared_slope(discriminator, at) + 1e-12).sqrt() - 1).square().mean()
