@@ -2,8 +2,9 @@
 
 Parts: ``nouns`` (composed avatars) and ``cifar`` (photographs): distance, truncation curve, path length, and style mixing
 judged by factor classifiers; ``styles``: mixing where the factors are read from pixels; ``edits``: reconstruct, then edit.
-``nouns:5 min`` sets a budget. ``nouns32`` and ``cifar10-jpeg`` are looked for in ``$GENARENA_DATA``. docs/results.md keeps the
-figures.
+``nouns:5 min`` sets a budget; ``nouns:FOLDER`` looks at trained models instead, in ``FOLDER/nouns32-stylegan-0`` and so on,
+which `genarena train` made (on a GPU, say). ``nouns32`` and ``cifar10-jpeg`` are looked for in ``$GENARENA_DATA``.
+docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from gans import SEEDS, runs_of, tell, trained
+from gans import SEEDS, tell, trained
 
+from genarena import load
 from genarena.data import Dataset, open_dataset
 from genarena.data.builtin import render_shapes
+from genarena.files import read_json
 from genarena.fitted import FittedModel
 from genarena.latent import (
     Direction,
@@ -59,18 +62,27 @@ def large(name: str, budget: str) -> None:
         evaluator = Evaluator.build(dataset, Path(folder), samples=2000)
     judges = factor_judges(dataset) if name == "nouns32" else {}
     amounts = {"biggan": (0.3, 0.5, 0.8, 1.2, None), "stylegan": (0.3, 0.5, 0.7, 0.85, None)}
-    for seed in range(SEEDS):
-        for model in ("biggan", "stylegan"):
-            with tempfile.TemporaryDirectory() as folder:
-                fitted, result = trained(model, dataset, folder, budget=budget, seed=seed)
+    for model, amount in amounts.items():
+        for seed, fitted, result in runs(model, dataset, name, budget):
             run = {"data": name, "model": model, "seed": seed}
             spent = {"images": result["images"], "cpu_seconds": result["cpu_seconds"]}
-            for row in truncation_curve(fitted, evaluator, amounts[model], seed):
+            for row in truncation_curve(fitted, evaluator, amount, seed):
                 tell({**run, **{k: v if v is None else round(v, 4) for k, v in row.items()}, **spent})
             if model == "stylegan":
                 paths(fitted, run)
                 for row in mixing(fitted, judges):
                     tell({**run, **row})
+
+
+def runs(model: str, dataset: Dataset, name: str, budget: str) -> Iterator[tuple[int, FittedModel, dict[str, Any]]]:
+    """Seed, model and ``result.json`` of every seed: trained now, or where the budget is a folder, found there."""
+    for seed in range(SEEDS):
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(budget) / f"{name}-{model}-{seed}"
+            if Path(budget).is_dir():
+                yield seed, load(kept), read_json(kept / "result.json")
+            else:
+                yield seed, *trained(model, dataset, folder, budget=budget, seed=seed)
 
 
 Judge = Callable[[np.ndarray], np.ndarray]
@@ -206,8 +218,8 @@ AREA = 75.0  # pixels; about the median of the shapes
 def styles(budget: str = "45k images") -> None:
     """StyleGAN on coloured shapes: where coarse and fine factors come from when styles are mixed, and path lengths."""
     dataset = coloured_shapes()
-    for seed, fitted in runs_of("stylegan", dataset, budget):
-        run = {"data": "coloured shapes", "seed": seed, "budget": budget}
+    for seed, fitted, result in runs("stylegan", dataset, "shapes", budget):
+        run = {"data": "coloured shapes", "seed": seed, "images": result["images"]}
         paths(fitted, run)
         for row in mixing(fitted, shape_judges()):
             tell({**run, **row})

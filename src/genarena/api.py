@@ -12,7 +12,7 @@ from .comparison import Comparison
 from .comparison.measure import validation_monitor
 from .data import Dataset, open_dataset
 from .errors import RunError
-from .fit import fit, plan
+from .fit import choose_device, fit, plan
 from .fitted import FittedModel
 from .game import Model
 
@@ -77,7 +77,12 @@ def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
 
 
 def load(
-    source: str | Path, use: str | None = None, *, trust: bool = False, checkpoint: str | None = None
+    source: str | Path,
+    use: str | None = None,
+    *,
+    trust: bool = False,
+    checkpoint: str | None = None,
+    device: str = "cpu",
 ) -> FittedModel:
     """Load a run folder, a saved model, or a comparison's best for a use.
 
@@ -91,12 +96,15 @@ def load(
     checkpoint : {"last", "best"}, optional
         The weights at the end, or those with the smallest validation distance on the way; by default the last, or those
         that the comparison measured.
+    device : {"cpu", "auto", "cuda", "mps"}
+        Where it computes.
     """
+    chosen = choose_device(device)
     if use is not None:
-        return comparing.load_winner(Path(source), use, trust=trust, checkpoint=checkpoint)
+        return comparing.load_winner(Path(source), use, trust=trust, checkpoint=checkpoint, device=chosen)
     if not Path(source).is_dir():
         raise RunError(f"'{source}' is no folder. A model on the hub: FittedModel.from_pretrained(id).")
-    return FittedModel.from_pretrained(source, trust=trust, checkpoint=checkpoint or "last")
+    return FittedModel.from_pretrained(source, trust=trust, checkpoint=checkpoint or "last", device=chosen)
 
 
 __all__: Sequence[str] = ["compare", "load", "train"]

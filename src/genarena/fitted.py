@@ -230,11 +230,13 @@ class FittedModel:
         return folder
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, trust: bool = False, checkpoint: str = "last") -> FittedModel:
+    def from_pretrained(
+        cls, source: str | Path, *, trust: bool = False, checkpoint: str = "last", device: torch.device | str = "cpu"
+    ) -> FittedModel:
         """Load a saved model from a folder, or from the Hugging Face hub by its id; see `load_model`."""
         if not Path(source).is_dir():
             source = _download(str(source))
-        return load_model(Path(source), trust=trust, checkpoint=checkpoint)
+        return load_model(Path(source), trust=trust, checkpoint=checkpoint, device=device)
 
     def push_to_hub(self, repository: str, **options: Any) -> str:
         """Upload to the Hugging Face hub; returns the address. `options` go to `create_repo`."""

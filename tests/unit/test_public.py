@@ -10,7 +10,7 @@ import pytest
 
 import genarena
 from genarena.catalogue import capability_markdown, capability_rows
-from genarena.errors import RunError
+from genarena.errors import RunError, UsageError
 from genarena.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +41,13 @@ def test_a_model_that_is_nowhere_is_a_run_error(monkeypatch: pytest.MonkeyPatch)
         genarena.FittedModel.from_pretrained("nobody/nothing")
     with pytest.raises(RunError, match="'nobody/nothing' is no folder"):  # load never asks the network
         genarena.load("nobody/nothing")
+
+
+def test_a_model_is_loaded_onto_a_device(vectors, tmp_path: Path) -> None:
+    genarena.train("pca", vectors, tmp_path, device="cpu")
+    assert genarena.load(tmp_path, device="cpu").device.type == "cpu"
+    with pytest.raises(UsageError, match="device 'gpu' is unknown: auto, cpu, cuda or mps"):
+        genarena.load(tmp_path, device="gpu")
 
 
 def test_all_public_things_have_docstrings() -> None:

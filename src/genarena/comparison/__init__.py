@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..budget import Budget
 from ..checkpoint import RunFolder
 from ..data import Dataset
@@ -231,7 +233,9 @@ def _agreed(folder: Path, features_net: str | None) -> bool:
     return features_net is not None and own.is_file() and filecmp.cmp(own, OwnNet.of(features_net).path, shallow=False)
 
 
-def load_winner(folder: Path, use: str, *, trust: bool = False, checkpoint: str | None = None) -> FittedModel:
+def load_winner(
+    folder: Path, use: str, *, trust: bool = False, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> FittedModel:
     """The model a comparison recommends for a use, with the weights it measured or those of `checkpoint`.
 
     See `winner_folder` and `load_model`.
@@ -240,7 +244,7 @@ def load_winner(folder: Path, use: str, *, trust: bool = False, checkpoint: str 
     if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
         asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
         checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
-    return load_model(run, trust=trust, checkpoint=checkpoint)
+    return load_model(run, trust=trust, checkpoint=checkpoint, device=device)
 
 
 def winner_folder(folder: Path, use: str) -> Path:
