@@ -300,7 +300,7 @@ def test_defaults_follow_the_size_of_the_images() -> None:
             return stylegan(size, batch_size=32, **settings).config
 
     configs = [chosen(size) for size in (32, 64, 256, 1024)]
-    assert [c.penalty_weight for c in configs] == pytest.approx([0.3, 0.3, 0.0002 * 2**16 / 32, 0.0002 * 2**20 / 32])
+    assert [c.penalty_weight for c in configs] == pytest.approx([10.0, 10.0, 0.0002 * 2**16 / 32, 0.0002 * 2**20 / 32])
     assert [c.path_length_weight for c in configs] == [0, 2, 2, 2]
     assert [c.learning_rate for c in configs] == [5e-3, 5e-3, 2.5e-3, 2e-3]
     assert chosen(64, generation=1).path_length_weight == 0

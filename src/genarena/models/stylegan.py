@@ -33,12 +33,13 @@ from ..errors import UsageError
 from ..game import Draw, normal
 from ..nets.stylegan import Discriminator, Generator
 from ..precision import products_in
-from .gan import GAN, WEIGHTS
+from .gan import GAN
 
 SIZES = tuple(2**power for power in range(3, 11))  # 8 to 1024 pixels
 AVERAGE_DECAY = 0.995  # of the mean style, by batch
 PATH_DECAY = 0.01  # weight of a new path length in the running mean
 OFFICIAL = 256  # pixels from which on networks are as large as the authors'
+SMALL_GAMMA = 10.0  # of R1 below that
 
 
 class StyleGANNetwork(BaseModel):
@@ -107,7 +108,7 @@ class StyleGAN(GAN):
         latent_dim : int, optional
             Dimensions of z; those of a style when absent.
         penalty_weight : float, optional
-            gamma of R1; 0.0002 size^2 / batch_size, at least 0.3, when absent.
+            gamma of R1; when absent 0.0002 size^2 / batch_size from 256 pixels, and 10, the value of Karras et al. 2019, below.
         generation : {1, 2}
             StyleGAN or StyleGAN2.
         style_mixing : float
@@ -280,11 +281,12 @@ def _nearest(spec: ImageSpec) -> int:
 def _chosen(config: Any, size: int) -> Any:
     """The settings with every default decided that depends on the size of the images."""
     network = config.network.chosen(size)
+    heuristic = 0.0002 * size**2 / config.batch_size
     evens_paths = config.generation == 2 and size >= 64
     defaults = {
         "learning_rate": 5e-3 if size < OFFICIAL else 2.5e-3 if size < SIZES[-1] else 2e-3,
         "latent_dim": network.w_dim,
-        "penalty_weight": max(WEIGHTS["r1"], 0.0002 * size**2 / config.batch_size) if "r1" in config.penalty else None,
+        "penalty_weight": None if "r1" not in config.penalty else SMALL_GAMMA if size < OFFICIAL else heuristic,
         "path_length_weight": 2.0 if evens_paths else 0.0,
     }
     absent = {name: value for name, value in defaults.items() if getattr(config, name) is None}
