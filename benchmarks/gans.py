@@ -1,12 +1,14 @@
 """What the GAN family does on data whose truth is known: ``python benchmarks/gans.py [PART ...]``, JSON lines.
 
 Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``small``
-(augmentation of few examples), ``ablation`` (BigGAN's parts) and ``labels`` (conditional models asked for classes;
-``labels:cvaegan`` is one of them). ``fashion-mnist`` is looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
+(augmentation of few examples), ``ablation`` (BigGAN's parts), ``stability`` (how often games fail) and ``labels`` (conditional
+models asked for classes; ``labels:cvaegan`` is one of them). ``fashion-mnist`` is looked for in ``$GENARENA_DATA``.
+docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import tempfile
@@ -20,7 +22,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+from genarena import trainer
 from genarena.data import Dataset, open_dataset
+from genarena.errors import TrainingError
+from genarena.events import read_events
 from genarena.files import read_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
@@ -150,6 +155,66 @@ def ablation(budget: str = "50k images") -> None:
             tell({"biggan": name, "seed": seed, **found, "budget": budget})
 
 
+PLAIN: dict[str, Any] = {"penalty": "none", "betas": (0.5, 0.999)}
+STABILITY: dict[str, tuple[str, dict[str, Any]]] = {
+    "fully connected": ("gan", {**PLAIN, "network": {"architecture": "mlp"}}),
+    "convolutions without batch norm": ("gan", PLAIN),
+    "dcgan": ("dcgan", {}),
+    "dcgan, spectral norm in the discriminator": ("dcgan", {"network": {"discriminator_norm": "spectral"}}),
+    "gan (convolutions, R1)": ("gan", {}),
+}
+RATES = (2e-4, 1e-3, 5e-3)
+
+
+def stability(budget: str = "30k images", seeds: int = 4) -> None:
+    """How often games fail on digits over learning rates and seeds.
+
+    Failed: it diverged, the discriminator's loss was below 0.01 in a fifth of the rounds, or the distance is over three times
+    the best of all games.
+    """
+    trainer.LOG_SECONDS = 0.0  # every round
+    dataset = open_dataset("digits")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        evaluator = Evaluator.build(dataset, Path(folder))
+    for name, (model, settings) in STABILITY.items():
+        for rate, seed in itertools.product(RATES, range(seeds)):
+            run: dict[str, Any] = {"game": name, "rate": rate, "seed": seed, "diverged": False}
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    asked = {**settings, "learning_rate": rate}
+                    fitted, _ = trained(model, dataset, folder, budget=budget, seed=seed, settings=asked)
+                except TrainingError:
+                    found.append({**run, "diverged": True})
+                    continue
+                events = [e for e in read_events(Path(folder) / "events.jsonl") if e["kind"] == "log"]
+            losses = np.array([event["numbers"]["loss/discriminator"] for event in events])
+            run["won"] = float((losses < 0.01).mean())
+            run["fd"] = evaluator.panel(fitted.sample(evaluator.n, seed=1000 + seed), seed=seed)[
+                "fd_inf/random-conv"
+            ].value
+            found.append(run)
+    best = min(run["fd"] for run in found if not run["diverged"])
+    for name, rate in itertools.product(STABILITY, RATES):
+        mine = [run for run in found if (run["game"], run["rate"]) == (name, rate)]
+        ended = [run for run in mine if not run["diverged"]]
+        counts = {
+            "diverged": len(mine) - len(ended),
+            "won": sum(run["won"] > 0.2 for run in ended),
+            "far": sum(run["fd"] > 3 * best for run in ended),
+            "failed": len(mine) - sum(run["won"] <= 0.2 and run["fd"] <= 3 * best for run in ended),
+        }
+        tell(
+            {
+                "game": name,
+                "rate": rate,
+                "runs": len(mine),
+                **counts,
+                "fd": sorted(round(run["fd"], 2) for run in ended),
+            }
+        )
+
+
 def runs_of(
     model: str, dataset: Dataset, budget: str, seeds: int = SEEDS, **settings: Any
 ) -> Iterator[tuple[int, FittedModel]]:
@@ -194,7 +259,8 @@ def labels(model: str = "", budget: str = "200k images") -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    "stacked": stacked, "transfer": transfer, "small": small, "ablation": ablation, "labels": labels,
+    "stacked": stacked, "transfer": transfer, "small": small, "ablation": ablation, "stability": stability,
+    "labels": labels,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 Parts: ``nouns`` (composed avatars) and ``cifar`` (photographs): distance, truncation curve, path length, and style mixing
 judged by factor classifiers; ``styles``: mixing where the factors are read from pixels; ``edits``: reconstruct, then edit.
-``nouns:5 min`` sets a budget; ``nouns:FOLDER`` looks at trained models instead, in ``FOLDER/nouns32-stylegan-0`` and so on,
-which `genarena train` made (on a GPU, say). ``nouns32`` and ``cifar10-jpeg`` are looked for in ``$GENARENA_DATA``.
-docs/results.md keeps the figures.
+``nouns:5 min`` sets a budget, ``edits:50k images:vae`` a model too; ``nouns:FOLDER`` looks at trained models instead, in
+``FOLDER/nouns32-stylegan-0`` and so on, which `genarena train` made (on a GPU, say). ``nouns32`` and ``cifar10-jpeg`` are
+looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -126,17 +126,15 @@ EDITED = 200  # real test avatars
 AMOUNTS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
-def edits(budget: str = "50k images") -> None:
+def edits(budget: str = "50k images", *models: str) -> None:
     """Give back real avatars with another background or other glasses: what changes, what stays, what looks real."""
     dataset = open_dataset(images("nouns32"))
     with tempfile.TemporaryDirectory() as folder:
         evaluator = Evaluator.build(dataset, Path(folder), samples=2000)
     judges = factor_judges(dataset)
     originals, train = dataset.values("test")[:EDITED], dataset.values("train")
-    for seed in range(SEEDS):
-        for model in ("vae", "vaegan", "gan"):
-            with tempfile.TemporaryDirectory() as folder:
-                fitted, _ = trained(model, dataset, folder, budget=budget, seed=seed)
+    for model in models or ("vae", "vaegan", "gan"):
+        for seed, fitted, result in runs(model, dataset, "nouns32", budget):
             space = LatentSpace.of(fitted, seed=seed)
             encodes = fitted.capabilities()["encode"] is None
             codes = fitted.encode(originals) if encodes else invert(fitted, originals, seed=seed).latents
@@ -152,7 +150,13 @@ def edits(budget: str = "50k images") -> None:
                     run = {"model": model, "seed": seed, "factor": factor, "direction": kind}
                     for row in rows:
                         tell({**run, **row})
-                    tell({**run, "area": round(area([(r["changed"], r["kept"]) for r in rows]), 3), "budget": budget})
+                    tell(
+                        {
+                            **run,
+                            "area": round(area([(r["changed"], r["kept"]) for r in rows]), 3),
+                            "images": result["images"],
+                        }
+                    )
 
 
 def edited(
