@@ -56,8 +56,5 @@ def unrounded(device: torch.device) -> AbstractContextManager[Any]:
 
 def is_mixed(network: nn.Module) -> bool:
     """Whether any method of a network, or of one within it, is `mixed`."""
-    return any(
-        getattr(getattr(type(part), name, None), "mixed", False)
-        for part in network.modules()
-        for name in ("forward", "hidden", "classify")
-    )
+    classes = {base for part in network.modules() for base in type(part).__mro__}
+    return any(getattr(method, "mixed", False) for base in classes for method in vars(base).values())
