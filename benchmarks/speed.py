@@ -32,6 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,11 +259,36 @@ def fakes(game: Any, like: Tensor) -> tuple[Tensor, Tensor]:
     return game.generator(torch.cat([torch.randn(batch, game.latent_dim, device=device), y], 1)).tanh(), y
 
 
+def logit_of(game: Any, x: Tensor, y: Tensor) -> Tensor:
+    """The logits of a discriminator that is told the classes."""
+    return game.discriminator.classify(game.discriminator.hidden(x)[-1], y)
+
+
+def bare_cgan(dataset: Any, game: Any, batch: int) -> Step:
+    loop = BareLoop(dataset, game, batch)
+    softplus, config = nn.functional.softplus, game.config
+    rounds = 0
+
+    def step() -> int:
+        nonlocal rounds
+        rounds += 1
+        x, y = loop.labelled()
+        fake, wanted = fakes(game, x)
+        loss = softplus(-logit_of(game, x, y)).mean() + softplus(logit_of(game, fake.detach(), wanted)).mean()
+        if rounds % config.penalty_every == 0:
+            penalty = bare_penalty(lambda x: logit_of(game, x, y), x)
+            loss = loss + WEIGHTS[config.penalty] * config.penalty_every * penalty
+        loop.move("discriminator", loss)
+        loop.move("generator", softplus(-logit_of(game, fake, wanted)).mean())
+        loop.average()
+        return batch
+
+    return step
+
+
 def bare_biggan(dataset: Any, game: Any, batch: int) -> Step:
     loop = BareLoop(dataset, game, batch)
-
-    def judge(x: Tensor, y: Tensor) -> Tensor:
-        return game.discriminator.classify(game.discriminator.hidden(x)[-1], y)
+    judge = partial(logit_of, game)
 
     def step() -> int:
         for _ in range(2):
@@ -366,6 +392,7 @@ LOOPS: dict[str, Loop] = {
     "vae mlp 28px": ("vae", (4000, 28, 1), MLP, bare_vae),
     "vae conv 28px": ("vae", (4000, 28, 1), {}, bare_vae),
     "gan conv 28px": ("gan", (4000, 28, 1), {}, bare_gan),
+    "cgan conv 28px": ("cgan", (4000, 28, 1), {}, bare_cgan),
     "vaegan conv 28px": ("vaegan", (4000, 28, 1), {}, bare_vaegan),
     "biggan 32px": ("biggan", (2000, 32, 3), {}, bare_biggan),
 }
