@@ -42,7 +42,7 @@ from .objectives.adversarial import LOSSES
 WON, OSCILLATION, COLLAPSED = "discriminator won", "oscillation", "generator collapsed"
 LOST = "classes lost"
 
-WINDOW = 10  # readings whose medians are judged: the noise of single batches, and penalties in every fourth turn, go
+WINDOW = 10  # readings whose medians are judged: the noise of single batches goes
 PATIENCE = 10  # judgements in a row until an alarm begins or ends
 SATURATED = 0.05  # of the loss of guessing: healthy games on MNIST-like data stay above 0.2, also without a penalty
 VANISHED = 0.05  # of the run's median gradient norm; a learning rate that decays does not touch gradients
@@ -130,7 +130,7 @@ class Watch:
     ):
         self.generator = generator
         self._loss = LOSSES[loss]
-        self._chance = self._judge(0.0, 0.0)
+        self._chance = self._judge(self._loss.guess, self._loss.guess)
         self._readings: list[Reading] = []
         self._swings: dict[str, deque[float]] = {name: deque(maxlen=MEMORY) for name in ("discriminator", "generator")}
         self._adversarial = False
@@ -149,12 +149,16 @@ class Watch:
     # -- numbers -----------------------------------------------------------------------------------------------------
 
     def log(self, images: int, numbers: Mapping[str, float]) -> list[Alarm]:
-        """A reading of a round: ``loss/<player>``, ``gradient/<player>``, and the mean ``logit_real`` and ``logit_fake``."""
+        """A round: ``loss/<player>``, ``gradient/<player>``, ``penalty``, and the mean ``logit_real`` and ``logit_fake``.
+
+        A lazy penalty is in the loss of some rounds only, which readings may meet every time or never: it is taken out.
+        """
         if not {"loss/discriminator", "logit_real", "logit_fake"} <= set(numbers):
             return []
         self._adversarial = True
         gradient = numbers.get(f"gradient/{self.generator}", math.nan)
-        reading = Reading(numbers["logit_real"], numbers["logit_fake"], numbers["loss/discriminator"], gradient)
+        loss = numbers["loss/discriminator"] - numbers.get("penalty", 0.0)
+        reading = Reading(numbers["logit_real"], numbers["logit_fake"], loss, gradient)
         self._readings.append(reading)
         if len(self._readings) < WINDOW:
             return []

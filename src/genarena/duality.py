@@ -178,7 +178,8 @@ class _Opponent(Game):
 
     def play(self, draw: Draw) -> Play:
         batch = draw()
-        z = self.game.prior(len(batch), batch.x)
+        # Samples as they are measured, and not the fakes of training (of mixed styles, say).
+        z = self.game.latents(len(batch), torch.default_generator).to(batch.x.device)
         real, y = batch.x, self.game.told(batch)
         value = _value(self.game.logit(real, y), self.game.logit(self.game.decode(z), self.game.class_of(z)))
         yield Turn(**{self.player: -value if self.player == "discriminator" else value})
@@ -205,6 +206,7 @@ def _train(game: AdversarialGame, player: str, measure: _Measure, steps: int) ->
             except NonFinite:
                 break
             if (step + 1) % every == 0 or step + 1 == steps:
+                opponent.eval()
                 strength = sign * measure.value(opponent.game, "val")
                 if not strength < strongest:  # nor where both are NaN, for want of a val split
                     best, strongest = _copy(opponent.game), strength

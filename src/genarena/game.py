@@ -228,12 +228,17 @@ class Model(nn.Module):
 
 
 def normal(n: int, dimensions: int, generator: torch.Generator, truncation: float | None = None) -> Tensor:
-    """Standard normal noise ``(n, L)``; values beyond +-`truncation` are drawn again (Brock et al. 2019, section 3.1)."""
+    """Standard normal noise ``(n, L)``; with a `truncation`, values beyond are drawn again (Brock et al. 2019, section 3.1).
+
+    The distribution function does that in one go, however small `truncation` is, and leaves a draw recognisable: it moves
+    towards the middle.
+    """
     noise = torch.randn(n, dimensions, generator=generator)
-    if truncation is not None:
-        while (beyond := noise.abs() > truncation).any():
-            noise[beyond] = torch.randn(int(beyond.sum()), generator=generator)
-    return noise
+    if truncation is None:
+        return noise
+    below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
+    place = torch.lerp(below, 1 - below, torch.special.ndtr(noise.double()))
+    return torch.special.ndtri(place).float().clamp(-truncation, truncation)
 
 
 def one_hot(indices: Tensor, classes: int) -> Tensor:

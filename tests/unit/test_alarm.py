@@ -32,6 +32,7 @@ from genarena.fit import fit, plan
 from genarena.fitted import build
 from genarena.models import MODELS
 from genarena.models.gan import GAN
+from genarena.objectives.adversarial import LOSSES
 
 SPEC = VectorSpec(3, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 N = 200
@@ -101,9 +102,18 @@ def test_a_gradient_that_vanishes_against_its_own_past_is_a_victory() -> None:
     assert (name, over) == (WON, False)
 
 
-def test_penalties_in_every_fourth_turn_hide_nothing() -> None:
-    readings = [numbers(9.0, -9.0, 5.0 if i % 4 == 0 else 1e-3) for i in range(40)]
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_penalties_hide_nothing_however_many_readings_meet_one(every: int) -> None:
+    lost = {**LOST, "penalty": 5.0, "loss/discriminator": LOST["loss/discriminator"] + 5.0}
+    readings = [lost if i % every == 0 else {**LOST, "penalty": 0.0} for i in range(40)]
     assert [name for _, name, _ in told(Watch(SPEC, rows()), readings)] == [WON]
+
+
+def test_penalties_that_come_and_go_are_no_oscillation() -> None:
+    healthy = {**HEALTHY, "penalty": 0.0}
+    penalised = {**HEALTHY, "penalty": 5.0, "loss/discriminator": HEALTHY["loss/discriminator"] + 5.0}
+    assert told(Watch(SPEC, rows()), ([healthy] * 20 + [penalised] * 20) * 4) == []
+    assert told(Watch(SPEC, rows()), [penalised] * 40) == []
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,19 @@ def test_penalties_in_every_fourth_turn_hide_nothing() -> None:
 def test_every_loss_is_judged_on_its_own_scale(loss: str, reading: dict[str, float]) -> None:
     assert [name for _, name, _ in told(Watch(SPEC, rows(), loss), [reading] * 40)] == [WON]
     assert told(Watch(SPEC, rows()), [{**reading, "loss/discriminator": 0.3}] * 40) == []
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_guessing_is_what_no_logits_that_are_alike_do_better(loss: str) -> None:
+    """Where real and fake have the same logit, none has a smaller loss than the one said to be guessing."""
+    best = min(float(LOSSES[loss].discriminator(at, at)) for at in torch.linspace(-2, 2, 81).split(1))
+    guess = torch.tensor([LOSSES[loss].guess])
+    assert float(LOSSES[loss].discriminator(guess, guess)) == pytest.approx(best, abs=1e-6)
+
+
+def test_least_squares_is_measured_against_a_logit_of_one_half() -> None:
+    told_apart = numbers(0.86, 0.14, 0.0196)  # 8 % of the loss of guessing, 0.25
+    assert told(Watch(SPEC, rows(), "least-squares"), [told_apart] * 40) == []
 
 
 def test_a_critic_cannot_win() -> None:

@@ -369,21 +369,36 @@ def test_geometry_comes_before_colour_and_both_happen() -> None:
 
 def test_the_probability_follows_overfitting() -> None:
     augment = AdaptiveAugment()
-    for _ in range(5):
-        augment.adapt(torch.tensor(0.9), 64)
-    assert float(augment.probability) == pytest.approx(5 * 64 / 500_000)
-    augment.adapt(torch.tensor(0.3), 64)
-    assert float(augment.probability) == pytest.approx(4 * 64 / 500_000)
-    for _ in range(9):
-        augment.adapt(torch.tensor(-1.0), 64)
-    assert float(augment.probability) == 0
-    augment.adapt(torch.tensor(1.0), 700_000)
-    assert float(augment.probability) == 1
+    for turns, sign, images, expected in (
+        (3, 0.9, 64, 0.0),
+        (1, 0.9, 64, 4 * 64 / 500_000),  # it moves after every fourth turn
+        (4, 0.9, 64, 8 * 64 / 500_000),
+        (4, 0.3, 64, 4 * 64 / 500_000),
+        (12, -1.0, 64, 0.0),
+        (4, 1.0, 700_000, 1.0),
+    ):
+        for _ in range(turns):
+            augment.adapt(torch.tensor(sign), images)
+        assert float(augment.probability) == pytest.approx(expected)
+
+
+def test_the_probability_follows_the_mean_of_four_turns() -> None:
+    """Single turns on one side of the target do not outvote the mean on the other."""
+    augment = AdaptiveAugment()
+    for signs, moves in (([0.5, 0.5, 0.5, 1.0], 1), ([0.7, 0.7, 0.7, 0.2], 0)):
+        for sign in signs:
+            augment.adapt(torch.tensor(sign), 16)
+        assert float(augment.probability) * 500_000 / 64 == pytest.approx(moves, abs=1e-4)
 
 
 def test_the_probability_is_state() -> None:
     augment, other = AdaptiveAugment(), AdaptiveAugment()
-    augment.adapt(torch.tensor(1.0), 250_000)
+    for _ in range(6):
+        augment.adapt(torch.tensor(1.0), 62_500)
     other.load_state_dict(augment.state_dict())
     assert float(other.probability) == pytest.approx(0.5)
+    for layer in (augment, other):
+        for _ in range(2):
+            layer.adapt(torch.tensor(1.0), 62_500)
+        assert float(layer.probability) == 1
     assert not list(augment.parameters())

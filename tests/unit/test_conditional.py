@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrize
 
 from genarena.data import Dataset, Loader
 from genarena.errors import CapabilityError, UsageError
@@ -115,6 +117,13 @@ def test_the_joint_head_sees_the_label(images: Dataset) -> None:
     assert isinstance(game.discriminator, JointDiscriminator)
     x = torch.zeros(3, 1, 8, 8)
     assert len(set(game.logit(x, torch.eye(3)).tolist())) == 3
+
+
+def test_a_spectral_norm_reaches_the_joint_head(images: Dataset) -> None:
+    game = make("cgan", images, condition="joint", network={"discriminator_norm": "spectral"})
+    weighted = [m for m in game.discriminator.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert {"label", "joint", "head"} <= {name for name, _ in game.discriminator.named_children()}
+    assert all(parametrize.is_parametrized(module, "weight") for module in weighted)
 
 
 def test_an_anomaly_is_judged_under_the_distribution_of_classes(images: Dataset) -> None:
@@ -255,6 +264,18 @@ def test_truncated_noise_is_drawn_again_and_not_clamped(images: Dataset) -> None
     # Variance of a standard normal cut at +-a: 1 - 2 a phi(a) / (2 Phi(a) - 1).
     density, mass = math.exp(-0.125) / math.sqrt(2 * math.pi), math.erf(0.5 / math.sqrt(2))
     assert z.var() == pytest.approx(1 - density / mass, rel=0.02)
+
+
+def test_truncation_moves_draws_towards_the_middle_and_keeps_their_order(images: Dataset) -> None:
+    model = fitted("gan", images)
+    plain = model.latents(5000, seed=3).ravel()
+    for amount in (2.0, 0.3, 1e-6):  # the last would take ages to draw until it fits
+        cut = model.latents(5000, seed=3, truncation=amount).ravel()
+        assert np.abs(cut).max() <= amount and np.unique(cut).size > 0.9 * cut.size
+        assert (np.sign(cut) == np.sign(plain)).all()
+        assert (np.diff(cut[np.argsort(plain)]) >= 0).all()
+    even = np.sort(cut) / 1e-6  # so near the middle the density is even
+    assert np.abs(even - np.linspace(-1, 1, even.size)).max() < 0.03
 
 
 def test_interpolation_mixes_classes_in_a_straight_line(images: Dataset) -> None:

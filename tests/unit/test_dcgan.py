@@ -102,6 +102,13 @@ def test_weights_start_from_the_papers_normal(size: int) -> None:
     assert float(scales.mean()) == pytest.approx(1, abs=0.01)
 
 
+def test_under_a_spectral_norm_the_weights_that_are_learned_start_as_small() -> None:
+    net = dcgan(32, network={"discriminator_norm": "spectral"}).discriminator
+    originals = [weight for name, weight in net.named_parameters() if name.endswith("original")]
+    assert len(originals) == len(net.layers) + 1
+    assert all(float(weight.detach().std()) == pytest.approx(0.02, rel=0.1) for weight in originals)
+
+
 def test_settings_are_the_papers() -> None:
     config = DCGAN.Config.parse({})
     assert (config.learning_rate, config.betas[0], config.batch_size, config.latent_dim) == (2e-4, 0.5, 128, 100)

@@ -139,11 +139,13 @@ def test_the_model_stays_as_it_was_and_seeds_decide(normal: Dataset) -> None:
         ("gan", {"network": {"discriminator_norm": "spectral", "decoder_norm": "batch"}}),
         ("cgan", {}),
         ("vaegan", {"loss": "minimax"}),
+        ("stylegan", {"network": {"w_dim": 6, "depth": 1}}),  # whose samples are made from styles and not from noise
     ],
 )
 def test_games_of_several_kinds_have_both(images: Dataset, name: str, settings: dict[str, Any]) -> None:
     options = {"batch_size": 16, "latent_dim": 4, **settings}
-    options["network"] = {"architecture": "mlp", "width": 16, **settings.get("network", {})}
+    mlp = {} if name == "stylegan" else {"architecture": "mlp"}
+    options["network"] = {**mlp, "width": 16, **settings.get("network", {})}
     model = MODELS[name]
     trained = FittedModel(build(model, model.Config.parse(options), images.schema, 0), {"model": name})
     assert math.isfinite(duality_gap(trained, images, inner_steps=3).gap)
@@ -164,3 +166,33 @@ def test_what_has_no_value_is_refused_with_the_reason(images: Dataset, normal: D
             measure(model("gan"), images, 0)
         with pytest.raises(UsageError, match="examples of shape"):
             measure(model("gan"), normal, 5)
+
+
+def test_opponents_are_compared_and_measured_in_eval_mode(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch norm in train mode would judge by the batch, and remember what it was measured on."""
+    seen: dict[bool, set[bool]] = {True: set(), False: set()}
+    logit = GAN.logit
+
+    def watched(self: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
+        seen[torch.is_grad_enabled()].add(self.discriminator.training)
+        return logit(self, x, y)
+
+    monkeypatch.setattr(GAN, "logit", watched)
+    network = {"architecture": "mlp", "width": 16, "discriminator_norm": "batch"}
+    config = GAN.Config.parse({"batch_size": 16, "latent_dim": 4, "network": network})
+    duality_gap(FittedModel(build(GAN, config, images.schema, 0), {"model": "gan"}), images, inner_steps=3)
+    assert seen[False] == {False} and True in seen[True]
+
+
+def test_the_opponents_of_a_stylegan_learn_on_its_samples(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MODELS["stylegan"]
+    config = model.Config.parse({"batch_size": 16, "network": {"width": 4, "w_dim": 8, "channel_max": 8}})
+    game: Any = build(model, config, images.schema, 0)
+    mapped: list[Tensor] = []
+    styles, decode = model.styles, model.decode  # type: ignore[attr-defined]
+    monkeypatch.setattr(model, "styles", lambda self, z: (mapped.append(w := styles(self, z)), w)[1])
+    monkeypatch.setattr(model, "decode", lambda self, z: (decoded.append(z), decode(self, z))[1])
+    decoded: list[Tensor] = []
+    fresh_discriminator_accuracy(FittedModel(game, {"model": "stylegan"}), images, steps=3)
+    assert decoded and len(decoded) == len(mapped)
+    assert all(torch.equal(a, b) for a, b in zip(decoded, mapped, strict=True))

@@ -566,7 +566,7 @@ class Gated(Game):
         return {**CAN, "sample": "no"}
 
     def hidden(self, x: Tensor) -> list[Tensor]:
-        return [x * self.discriminator.weight]
+        return [x * self.discriminator.weight, torch.zeros(len(x), 3)]  # the layer that shows it need not be the last
 
 
 def test_a_probe_sees_what_training_opened(dataset: Dataset) -> None:

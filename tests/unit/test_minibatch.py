@@ -11,10 +11,11 @@ from torch import Tensor
 
 from genarena import distributed
 from genarena.data import Dataset, ImageSpec, Loader, VectorSpec
+from genarena.errors import UsageError
 from genarena.fitted import build
 from genarena.kinds import NetworkConfig, images, kind_of, vectors
 from genarena.models import MODELS
-from genarena.nets.minibatch import KERNELS, MinibatchDiscrimination, minibatch_stddev
+from genarena.nets.minibatch import KERNELS, MinibatchDiscrimination, MinibatchStddev, minibatch_stddev
 from genarena.objectives.adversarial import r1_penalty
 from genarena.referee import Referee
 from genarena.trainer import CountedDraw, Progress, seed_round
@@ -99,22 +100,24 @@ def test_discrimination_over_two_processes_equals_one(monkeypatch: pytest.Monkey
     sent: list[Tensor] = []
 
     def send(tensor: Tensor) -> Tensor:
-        sent.append(tensor)
+        if tensor.requires_grad:  # and not the mean that is remembered
+            sent.append(tensor)
         return tensor
+
+    def receive(tensor: Tensor) -> Tensor:
+        return (sent[0] + sent[1]) / 2 if tensor.requires_grad else tensor
 
     monkeypatch.setattr(distributed, "world", lambda: 2)
     monkeypatch.setattr(distributed, "mean", send)
     for rank, half in enumerate(x.chunk(2)):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
         layer(half)
-    monkeypatch.setattr(distributed, "mean", lambda _: (sent[0] + sent[1]) / 2)
+    monkeypatch.setattr(distributed, "mean", receive)
     found = torch.cat([layer(half) for half in x.chunk(2)])
     assert torch.allclose(found, whole)
     weights = noise(8, 9, seed=1)
     slopes = [torch.autograd.grad((y * weights).sum(), layer.project.weight)[0] for y in (found, whole)]
     assert torch.allclose(*slopes)
-    monkeypatch.setattr(distributed, "mean", None)
-    assert torch.allclose(layer.eval()(x), whole)  # one process alone judges what it was given
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (4, 2, 2, 3)])
@@ -124,6 +127,58 @@ def test_gradients_of_first_and_second_order(shape: Any) -> None:
         x = noise(*shape).requires_grad_(True)
         assert torch.autograd.gradcheck(function, x)
         assert torch.autograd.gradgradcheck(function, x)
+
+
+# -- outside training --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (MinibatchStddev(), (8, 5)),
+        (MinibatchStddev(), (8, 5, 2, 2)),
+        (MinibatchDiscrimination(5, kernels=3, dimensions=2), (8, 5)),
+    ],
+)
+def test_outside_training_an_example_is_told_what_it_is_usually_told(layer: Any, shape: tuple[int, ...]) -> None:
+    layer = layer.double().train()
+    x, y = noise(*shape), noise(*shape, seed=1)
+    first, second = (layer(v)[:, 5:].detach() for v in (x, y))
+    expected = (0.99 * 0.01 * first.mean(0) + 0.01 * second.mean(0)).expand_as(first)
+    found = layer.eval()(x)
+    assert torch.equal(found[:, :5], x)
+    assert torch.allclose(found[:, 5:], expected)
+    assert torch.equal(layer(x[:1]), found[:1])
+    assert torch.equal(layer(y)[:, 5:], found[:, 5:])  # nothing is remembered of what is shown now
+
+
+@pytest.mark.parametrize("minibatch", NAMES)
+def test_scores_do_not_depend_on_the_examples_beside(minibatch: str, images: Dataset) -> None:
+    settings = {"batch_size": 16, "latent_dim": 4, "network": {"width": 8, "discriminator_minibatch": minibatch}}
+    game: Any = build(MODELS["gan"], MODELS["gan"].Config.parse(settings), images.schema, 0)
+    referee, draw = (
+        Referee(game.train()),
+        CountedDraw(
+            Loader(images, batch_size=16, seed=0, normalise=kind_of(images.schema.target).normalise), Progress()
+        ),
+    )
+    for number in range(3):
+        seed_round(0, number, torch.device("cpu"))
+        referee.play_round(draw)
+    x = draw().x
+    together = game.eval().anomaly_score(x)
+    assert together.std() > 0
+    alone = torch.cat([game.anomaly_score(row) for row in x.split(1)])
+    torch.testing.assert_close(alone, together)
+
+
+@pytest.mark.parametrize(("batch", "packing"), [(61, 1), (1, 1), (14, 2)])
+def test_batches_that_have_no_groups_are_refused(batch: int, packing: int) -> None:
+    settings = {"batch_size": batch, "packing": packing}
+    with pytest.raises(UsageError, match="its discriminator compares"):
+        MODELS["gan"].Config.parse({**settings, "network": {"discriminator_minibatch": "stddev"}})
+    with pytest.raises(UsageError, match="its discriminator compares"):
+        MODELS["stylegan"].Config.parse(settings)
 
 
 # -- discriminators that have them -------------------------------------------------------------------------------------
@@ -152,13 +207,15 @@ cases = pytest.mark.parametrize("case", ["conv", "mlp", "vectors"])
 def test_a_discriminator_sees_the_rest_of_the_batch(case: str, norm: str, minibatch: str) -> None:
     net = discriminator_of(case, minibatch, norm, 3).train()
     net(examples(case, 8))
-    net.eval()
+    net.eval().minibatch.train()
     x, others = examples(case, 4), examples(case, 4, seed=1)
     beside = torch.cat([x[:1], others[1:]])
     assert net(x).shape == (4, 3)
     assert not torch.allclose(net(x)[0], net(beside)[0])
     assert torch.allclose(net.hidden(x)[-1][0], net.hidden(beside)[-1][0])  # features are an example's own
     assert torch.isfinite(net(x[:1])).all()
+    net.eval()
+    assert torch.allclose(net(x)[0], net(beside)[0])  # outside training, so is its judgement
 
 
 @cases

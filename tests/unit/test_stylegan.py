@@ -22,7 +22,6 @@ from genarena.nets.stylegan_layers import (
     AdaptiveLayer,
     Convolution,
     EqualisedLinear,
-    MinibatchDeviation,
     ModulatedConvolution,
     ModulatedLayer,
     downsample,
@@ -247,27 +246,6 @@ def test_noise_has_no_effect_until_its_strength_is_learned(layer: Any) -> None:
     assert float(changed[0]) > 0.1
 
 
-# -- minibatch deviation -----------------------------------------------------------------------------------------------
-
-
-def test_minibatch_deviation_by_hand() -> None:
-    layer = MinibatchDeviation().double()
-    x = noise(8, 3, 2, 2)
-    y = layer(x)
-    assert torch.equal(y[:, :3], x)
-    for start in (0, 4):
-        by_hand = np.sqrt(x[start : start + 4].numpy().var(0) + 1e-8).mean()
-        assert np.allclose(y[start : start + 4, 3], by_hand)
-    assert float(y[0, 3, 0, 0]) != pytest.approx(float(y[4, 3, 0, 0]))
-
-
-@pytest.mark.parametrize(("n", "group"), [(1, 1), (2, 2), (5, 1), (6, 3), (7, 1), (9, 3), (12, 4)])
-def test_groups_divide_the_batch(n: int, group: int) -> None:
-    channel = MinibatchDeviation().double()(noise(n, 2, 1, 1))[:, 2, 0, 0]
-    x = noise(n, 2, 1, 1).numpy().reshape(-1, group, 2)
-    assert np.allclose(channel, np.repeat(np.sqrt(x.var(1) + 1e-8).mean(1), group))
-
-
 def test_a_score_does_not_depend_on_the_neighbours() -> None:
     game = stylegan()
     play(game, 1)
@@ -383,6 +361,16 @@ def test_truncation_moves_styles_to_their_mean() -> None:
     images = game.decode(latents(0.0))
     assert torch.allclose(images, images[:1].expand_as(images), atol=1e-5)
     assert float((game.decode(latents(None))[0] - images[0]).abs().max()) > 1e-2
+
+
+def test_decoded_values_lie_in_range_and_have_a_gradient_beyond_it() -> None:
+    game = stylegan().requires_grad_(False)
+    w = game.latents(4, torch.Generator().manual_seed(0)).requires_grad_()
+    game.generator.synthesis.to_rgb[-1].bias.data.fill_(3.0)
+    x = game.decode(w)
+    assert torch.allclose(x.detach(), torch.ones_like(x))
+    (slope,) = torch.autograd.grad(x.sum(), w)
+    assert (slope.abs().amax(1) > 0).all()
 
 
 def test_mixing_switches_layers() -> None:

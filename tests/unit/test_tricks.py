@@ -20,7 +20,7 @@ from genarena.kinds import kind_of
 from genarena.models.gan import GAN
 from genarena.models.vae import VAE
 from genarena.nets import augment
-from genarena.objectives.adversarial import LOSSES, dragan_penalty, feature_matching, smoothing
+from genarena.objectives.adversarial import LOSSES, dragan_penalty, feature_matching, r1_penalty, smoothing
 from genarena.referee import Referee
 from genarena.trainer import CountedDraw, Progress, seed_round
 
@@ -101,9 +101,14 @@ def test_feature_matching_is_the_distance_of_means() -> None:
 
 def test_a_generator_can_match_features(images: Dataset) -> None:
     game, draw = set_up(images, generator_loss="feature-matching", penalty="none")
+    seed_round(0, 0, torch.device("cpu"))
     turns = list(game.play(draw))
     loss = turns[1].losses["generator"]
-    assert loss >= 0
+    seed_round(0, 0, torch.device("cpu"))
+    real = draw_of(images)().x
+    fake = game.decode(game.prior(16, real))
+    maps = [game.discriminator.hidden(x)[-1].detach() for x in (real, fake)]
+    torch.testing.assert_close(loss, (maps[0].mean(0) - maps[1].mean(0)).square().sum())
     gradients = torch.autograd.grad(loss, list(game.generator.parameters()))
     assert all(g.abs().sum() > 0 for g in gradients)
 
@@ -121,7 +126,7 @@ def test_r2_adds_the_slope_on_fakes(images: Dataset) -> None:
         (slope,) = torch.autograd.grad(game.logit(x).sum(), x)
         return 0.5 * slope.flatten(1).square().sum(1).mean()
 
-    torch.testing.assert_close(game.penalty(real, fake, draw), 2.0 * (half_slope(real) + half_slope(fake)))
+    torch.testing.assert_close(game.penalty(real, fake, 1), 2.0 * (half_slope(real) + half_slope(fake)))
 
 
 def test_dragan_wants_unit_slope_around_the_data() -> None:
@@ -134,6 +139,41 @@ def test_dragan_wants_unit_slope_around_the_data() -> None:
     uniform = torch.rand(8, 2, dtype=torch.float64)
     dragan_penalty(lambda x: (seen.append(x.detach()), x.square().sum(1))[1], real, uniform)
     torch.testing.assert_close(seen[0], real + 0.5 * real.std() * uniform)
+
+
+@pytest.mark.parametrize(("every", "accumulate", "due"), [(3, 1, {3, 6}), (2, 4, {5, 6, 7, 8})])
+def test_penalties_count_turns_and_not_the_parts_of_a_batch(
+    every: int, accumulate: int, due: set[int], images: Dataset
+) -> None:
+    game, draw = set_up(images, penalty_every=every, accumulate=accumulate)
+    found = []
+    for number in range(8 // accumulate):
+        seed_round(0, number, torch.device("cpu"))
+        found += [bool(move.terms["penalty"] > 0) for move in game.play(draw) if "discriminator" in move.losses]
+    assert {batch for batch, penalised in enumerate(found, 1) if penalised} == due
+
+
+def test_the_slope_of_a_packed_discriminator_is_that_of_a_pack() -> None:
+    weight = torch.tensor([[3.0, 4.0], [5.0, 0.0]], dtype=torch.float64)  # the slope at either example of a pack
+
+    def judge(x: Tensor) -> Tensor:
+        return (x.view(-1, 2, 2) * weight).sum((1, 2))
+
+    x = torch.randn(8, 2, dtype=torch.float64)
+    assert float(r1_penalty(judge, x)) == pytest.approx(0.5 * (3**2 + 4**2 + 5**2))
+    assert float(dragan_penalty(judge, x, torch.rand_like(x))) == pytest.approx((50**0.5 - 1) ** 2)
+
+
+def test_a_pack_lies_on_one_line_between_real_and_fake(images: Dataset) -> None:
+    game, draw = set_up(images, packing=4, penalty="gradient", penalty_every=1)
+    real = draw().x
+    seen: list[Tensor] = []
+    logit = game.logit
+    game.logit = lambda x, y=None: (seen.append(x.detach()), logit(x, y))[1]
+    game.penalty(real, torch.zeros_like(real), 1)
+    places = (seen[0] / real)[:, 0, 0, 0].view(4, 4)
+    assert torch.allclose(places, places[:, :1].expand(4, 4), equal_nan=True)
+    assert len(places[:, 0].unique()) == 4
 
 
 def test_clipping_keeps_the_critic_in_its_box(images: Dataset) -> None:
@@ -251,8 +291,8 @@ def test_adas_strength_follows_the_discriminators_confidence(images: Dataset) ->
     assert "augment.probability" in game.state_dict()
     logit = game.logit
     game.logit = lambda x, y=None: logit(x, y) + 100.0  # sure of every real example
-    play(game, draw, 3)
-    assert float(game.augment.probability) == pytest.approx(3 * 16 / 500_000)
+    play(game, draw, 9)
+    assert float(game.augment.probability) == pytest.approx(8 * 16 / 500_000)
 
 
 def test_rows_have_no_augmentation(vectors: Dataset) -> None:

@@ -214,6 +214,11 @@ def test_balance_rule_looks_at_the_costs_of_the_fakes_in_use(images: Dataset) ->
     assert total == pytest.approx(float(first_turn(plain, same_draw).losses["discriminator"].detach()), rel=1e-5)
 
 
+def test_packs_have_no_features_of_single_examples() -> None:
+    with pytest.raises(UsageError, match="packing: reconstructions are measured in features of single examples"):
+        VAEGAN.Config.parse({"packing": 2})
+
+
 def test_a_layer_the_discriminator_lacks_is_refused(images: Dataset) -> None:
     with pytest.raises(UsageError, match="layer=2: the discriminator has 2 hidden maps"):
         set_up(images, layer=2)

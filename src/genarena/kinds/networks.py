@@ -25,8 +25,8 @@ class NetworkConfig(BaseModel):
     discriminator_norm : {"batch", "none", "spectral"}
     discriminator_minibatch : {"none", "stddev", "discrimination"}
         What the discriminator is told of the rest of the batch, against mode collapse: how much groups of four examples differ
-        (Karras et al. 2018), or how close each is to all others (Salimans et al. 2016). Its judgement of an example, and an
-        anomaly score made of it, then depends on the examples beside it.
+        (Karras et al. 2018), or how close each is to all others (Salimans et al. 2016). A trained one is told what it is
+        usually told, so that its judgement of an example is the example's own.
     activation : str
         Of encoder and decoder. Discriminators use leaky ReLU with slope 0.2 (Radford et al. 2016).
     """

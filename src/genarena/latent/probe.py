@@ -1,7 +1,7 @@
 """Does training make the features of a network better for classification than the same network untrained?
 
-A linear probe on frozen features: of a discriminator its last hidden map, pooled to 4 x 4 (Radford et al. 2016, section 5.1),
-of an encoder the posterior mean. Random networks have useful features too, so that a probe's accuracy alone says little.
+A linear probe on frozen features: of a discriminator all its hidden maps, each pooled to 4 x 4 (Radford et al. 2016, section
+5.1), of an encoder the posterior mean. Random networks have useful features too, so that a probe's accuracy alone says little.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -110,7 +111,9 @@ def _features(fitted: FittedModel) -> dict[str, Callable[[np.ndarray], np.ndarra
     model: Any = fitted.model
     found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     if callable(getattr(model, "hidden", None)) and getattr(model.config, "packing", 1) == 1:
-        found["discriminator"] = lambda values: measured(fitted, values, lambda x: pooled(model.hidden(x)[-1]))
+        found["discriminator"] = lambda values: measured(
+            fitted, values, lambda x: torch.cat([pooled(m) for m in model.hidden(x)], 1)
+        )
     if fitted.capabilities()["encode"] is None:
         found["encoder"] = lambda values: fitted.encode(values)[:, slice(0, -model.classes or None)]
     if not found:
@@ -120,11 +123,11 @@ def _features(fitted: FittedModel) -> dict[str, Callable[[np.ndarray], np.ndarra
     return found
 
 
-def pooled(top: Tensor) -> Tensor:
+def pooled(hidden: Tensor) -> Tensor:
     """A hidden map ``(N, C, H, W)`` max-pooled to at most 4 x 4, or a layer ``(N, F)``, as ``(N, F)``."""
-    if top.ndim == 4:
-        top = F.adaptive_max_pool2d(top, (min(CELLS, top.shape[2]), min(CELLS, top.shape[3])))
-    return top.flatten(1)
+    if hidden.ndim == 4:
+        hidden = F.adaptive_max_pool2d(hidden, (min(CELLS, hidden.shape[2]), min(CELLS, hidden.shape[3])))
+    return hidden.flatten(1)
 
 
 def _untrained(fitted: FittedModel, train: np.ndarray, seed: int) -> FittedModel:

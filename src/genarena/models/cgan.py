@@ -47,7 +47,8 @@ class ConditionalGame(AdversarialGame):
     def make_discriminator(self, outputs: int = 1) -> nn.Module:
         if self.config.condition == "projection":
             return ProjectionDiscriminator(super().make_discriminator(outputs + self.classes))
-        return JointDiscriminator(super().make_discriminator(FEATURES), self.classes)
+        spectral = getattr(self.config.network, "discriminator_norm", "none") == "spectral"
+        return JointDiscriminator(super().make_discriminator(FEATURES), self.classes, spectral)
 
     def classify(self, top: Tensor, y: Tensor | None) -> Tensor:
         return self.discriminator.classify(top, y).squeeze(1)  # type: ignore[operator]

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 from torch import nn
+from torch.nn.utils import parametrize
 
 from ..data import ImageSpec, Schema
 from ..errors import UsageError
@@ -48,7 +49,10 @@ class DCGAN(GAN):
         super().__init__(config, schema)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                nn.init.normal_(module.weight, 0.0, 0.02)
+                weight: Any = module.weight
+                if parametrize.is_parametrized(module, "weight"):  # what is learned, and not what it is divided to
+                    weight = module.parametrizations.weight.original  # type: ignore[union-attr]
+                nn.init.normal_(weight, 0.0, 0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):

@@ -24,6 +24,7 @@ from .. import distributed
 from ..data import Schema
 from ..game import AdamConfig, AdamGame, Betas, Capability, Draw, Part, Play, Stats, Turn, normal
 from ..kinds import NetworkConfig, kind_of
+from ..nets.minibatch import GROUP, group_size
 from ..objectives.adversarial import (
     LOSSES,
     LossName,
@@ -86,8 +87,14 @@ class AdversarialConfig(AdamConfig):
             raise ValueError(f"label_smoothing smooths the targets of a cross-entropy; loss={self.loss} has none")
         if self.batch_size % self.packing:
             raise ValueError(f"batch_size={self.batch_size} cannot be packed by {self.packing}: give a multiple")
-        if getattr(self.network, "discriminator_minibatch", "none") != "none" and self.batch_size < 2 * self.packing:
-            raise ValueError("network.discriminator_minibatch compares examples: give a batch_size of two at least")
+        comparing, judged = getattr(self.network, "discriminator_minibatch", "none"), self.batch_size // self.packing
+        if comparing != "none" and judged < 2:
+            raise ValueError("its discriminator compares the examples of a batch: give a batch_size of two at least")
+        if comparing == "stddev" and group_size(judged) == 1:
+            raise ValueError(
+                f"its discriminator compares examples in groups of 2 to {GROUP}, which {judged} cannot be split into: give a "
+                "batch_size that is a multiple of 4"
+            )
         return self
 
 
@@ -154,21 +161,22 @@ class AdversarialGame(AdamGame):
         return self.adversarial.generator(fake - real() if self.adversarial.relative else fake)
 
     def penalty(
-        self, real: Tensor, fake: Tensor, draw: Draw, y: Tensor | None = None, z: Tensor | None = None
+        self, real: Tensor, fake: Tensor, turn: int, y: Tensor | None = None, z: Tensor | None = None
     ) -> Tensor:
         """The discriminator's penalty in this turn; zero in turns without.
 
         Parameters
         ----------
         real, fake : Tensor
-        draw : Draw
+        turn : int
+            Of the discriminator's, counted from one.
         y : Tensor, optional
             The classes of the real examples.
         z : Tensor, optional
             The latents of the fakes, with their classes.
         """
         config = self.config
-        if config.penalty == "none" or draw.batches % config.penalty_every:
+        if config.penalty == "none" or turn % config.penalty_every:
             return real.new_zeros(())
         weight = config.penalty_weight if config.penalty_weight is not None else WEIGHTS[config.penalty]
         weight = weight * config.penalty_every
@@ -182,7 +190,8 @@ class AdversarialGame(AdamGame):
         if config.penalty == "dragan":
             uniform = torch.rand(n, *real.shape[1:], device=real.device)
             return weight * dragan_penalty(judge, real, distributed.shard(uniform))
-        mix = distributed.shard(torch.rand(n, device=real.device))
+        packs = torch.rand(n // config.packing, device=real.device)
+        mix = distributed.shard(packs.repeat_interleave(config.packing))
         return weight * gradient_penalty(judge, real, fake, mix)
 
     def clip_weights(self) -> None:
@@ -270,9 +279,10 @@ class GAN(AdversarialGame):
                 with torch.set_grad_enabled(not fresh):
                     fake = self.make_fakes(z)
                 real_logit, fake_logit = self.logit(real, y), self.logit(fake.detach(), self.class_of(z))
-                loss = self.discriminator_loss(real_logit, fake_logit) + self.penalty(real, fake, draw, y, z)
-                terms = {"logit_real": real_logit.mean(), "logit_fake": fake_logit.mean()}
-                yield move(terms, discriminator=loss / config.accumulate)
+                loss = self.discriminator_loss(real_logit, fake_logit)
+                penalty = self.penalty(real, fake, self.turns(draw), y, z)
+                terms = {"logit_real": real_logit.mean(), "logit_fake": fake_logit.mean(), "penalty": penalty}
+                yield move(terms, discriminator=(loss + penalty) / config.accumulate)
             self.clip_weights()
             if config.augment == "ada":
                 numbers = yield Stats(sign=real_logit.detach().sign().mean())
@@ -284,6 +294,10 @@ class GAN(AdversarialGame):
                 fake = self.make_fakes(z)
             loss = self.fool(real, y, fake, self.class_of(z)) + self.generator_penalty(draw, real)
             yield move(generator=loss / config.accumulate)
+
+    def turns(self, draw: Draw) -> int:
+        """The discriminator's turns so far, with the one whose batches are being drawn."""
+        return -(-draw.batches // self.config.accumulate)
 
     def fool(self, real: Tensor, y: Tensor | None, fake: Tensor, fake_y: Tensor | None) -> Tensor:
         """What the generator minimises, of a batch of fakes and the last real examples."""

@@ -13,7 +13,7 @@ residual discriminator, and keeps the length of paths from w to images even.
 Where we differ from the papers: no progressive growing in generation 1 (generation 2 shows that it does harm), which also
 has the lazy R1 penalty of generation 2; below 256 pixels the networks are small enough for a CPU, learn faster and have a
 stronger R1, since budgets are smaller too; penalties are added to the loss of their turn instead of making a step of their
-own; styles are mixed by example and not by batch; an example's score does not depend on its batch (`MinibatchDeviation`).
+own; styles are mixed by example and not by batch; an example's score does not depend on its batch (`MinibatchStddev`).
 
 Shapes: N batch, L dimensions of z, D dimensions of w, S style inputs of the synthesis.
 """
@@ -21,7 +21,7 @@ Shapes: N batch, L dimensions of z, D dimensions of w, S style inputs of the syn
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -61,6 +61,7 @@ class StyleGANNetwork(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    discriminator_minibatch: ClassVar[str] = "stddev"
 
     width: int | None = Field(default=None, ge=1, le=4096)
     channel_max: int | None = Field(default=None, ge=1, le=4096)
@@ -224,8 +225,8 @@ class StyleGAN(GAN):
     def generator_penalty(self, draw: Draw, like: Tensor) -> Tensor:
         """The path-length penalty, of half a batch: (||J_w^T y|| - a)^2, a their running mean (Karras et al. 2020, eq. 4)."""
         config = self.config
-        turns = draw.batches // (config.discriminator_steps * config.accumulate)
-        if not config.path_length_weight or turns % config.path_length_every:
+        rounds = self.turns(draw) // config.discriminator_steps
+        if not config.path_length_weight or rounds % config.path_length_every:
             return super().generator_penalty(draw, like)
         styles = self.training_styles(self.prior(max(1, len(like) // 2), like))
         with products_in(torch.float32):
@@ -252,7 +253,8 @@ class StyleGAN(GAN):
 
     def decode(self, z: Tensor) -> Tensor:
         """Styles ``(N, D)``, or one a layer ``(N, S, D)``, to images, with constant noise."""
-        return self.generator.synthesis(z).clamp(-1, 1)
+        x = self.generator.synthesis(z)
+        return x + (x.clamp(-1, 1) - x).detach()  # inversion needs a gradient beyond the range too
 
 
 def _size_of(schema: Schema) -> int:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from .. import distributed
@@ -64,6 +64,12 @@ class VAEGAN(AdversarialGame):
         balance: bool = False
         equilibrium: float = Field(default=0.68, gt=0)
         margin: float = Field(default=0.35, gt=0)
+
+        @model_validator(mode="after")
+        def _features_of_single_examples(self) -> Any:
+            if self.packing > 1:
+                raise ValueError("packing: reconstructions are measured in features of single examples: leave it at 1")
+            return self
 
     title = "VAE-GAN"
     summary = "a VAE that measures reconstructions in the features of a GAN's discriminator"
@@ -118,10 +124,11 @@ class VAEGAN(AdversarialGame):
         }[config.fakes]
         discriminate = sum(self.discriminator_loss(real_logit, f) for f in fakes) / len(fakes)
         fool = sum(self.generator_loss(f, lambda: real_logit) for f in fakes) / len(fakes)
+        penalty = self.penalty(real, sampled, draw.batches, y, prior)
         losses = {
             "encoder": config.beta * kl + distortion,
             "generator": config.gamma * distortion + fool,
-            "discriminator": discriminate + self.penalty(real, sampled, draw, y, prior),
+            "discriminator": discriminate + penalty,
         }
         if config.balance:
             resting = yield from self._resting(real_logit, torch.cat(fakes))
@@ -131,6 +138,7 @@ class VAEGAN(AdversarialGame):
             "distortion": distortion,
             "logit_real": real_logit.mean(),
             "logit_fake": sampled_logit.mean(),
+            "penalty": penalty,
         }
         yield Turn(terms, **losses)
         self.clip_weights()

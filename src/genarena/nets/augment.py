@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from .. import distributed
 
 TARGET = 0.6  # mean sign of the logits of real images that AdaptiveAugment holds
+INTERVAL = 4  # turns of the discriminator from one move of its probability to the next
 RAMP = 500_000  # images in which its probability goes from 0 to 1
 LOW_PASS = (-1 / 8, 2 / 8, 6 / 8, 2 / 8, -1 / 8)  # CDF 5/3; its partner (1/2, 1, 1/2) is linear interpolation
 
@@ -87,18 +88,21 @@ class AdaptiveAugment(nn.Module):
     ----------
     probability : Tensor
         p, a scalar buffer; at 0 images pass unchanged.
+    signs, seen : Tensor
+        Sum of the mean signs of the turns since p moved, and how many these are.
     """
 
     probability: Tensor
+    signs: Tensor
+    seen: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("probability", torch.zeros(()))
+        for name in ("probability", "signs", "seen"):
+            self.register_buffer(name, torch.zeros(()))
 
     def adapt(self, sign: Tensor, images: int) -> None:
-        """Follow a turn of the discriminator.
-
-        The paper moves p after every fourth batch; moved after each, by what it holds, p is as fast.
+        """Follow a turn of the discriminator; p moves after every fourth (Karras et al. 2020a, section 3.1).
 
         Parameters
         ----------
@@ -107,7 +111,13 @@ class AdaptiveAugment(nn.Module):
         images : int
             Real images of that turn.
         """
-        self.probability.add_((sign - TARGET).sign() * (images / RAMP)).clamp_(0, 1)
+        self.signs.add_(sign)
+        self.seen.add_(1)
+        if self.seen < INTERVAL:
+            return
+        self.probability.add_((self.signs / INTERVAL - TARGET).sign() * (INTERVAL * images / RAMP)).clamp_(0, 1)
+        self.signs.zero_()
+        self.seen.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, C, H, W)`` to the same."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..precision import mixed
+from .norm import spectral_norm
 
 FEATURES = 128  # of an example, where the two are joined
 LABEL_FEATURES = 32
@@ -57,14 +58,19 @@ class JointDiscriminator(_Labelled):
         A discriminator with `FEATURES` outputs.
     classes : int
         K.
+    spectral : bool
+        Whether the net's layers have a spectral norm, as those here then do.
     """
 
-    def __init__(self, net: nn.Module, classes: int):
+    def __init__(self, net: nn.Module, classes: int, spectral: bool = False):
         super().__init__(net)
         self.label = nn.Linear(classes, LABEL_FEATURES)
         self.joint = nn.Linear(FEATURES + LABEL_FEATURES, FEATURES)
         self.head = nn.Linear(FEATURES, 1)
         self.activation = nn.LeakyReLU(0.2)
+        if spectral:
+            for layer in (self.label, self.joint, self.head):
+                spectral_norm(layer)
 
     @mixed
     def classify(self, top: Tensor, y: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ..precision import mixed
+from .minibatch import MinibatchStddev
 from .stylegan_layers import (
     GAIN,
     AdaptiveLayer,
     Convolution,
     EqualisedLinear,
-    MinibatchDeviation,
     ModulatedConvolution,
     ModulatedLayer,
     downsample,
@@ -204,7 +204,7 @@ class Discriminator(nn.Module):
         self.stem = Convolution(channels, widths[0], 1, gain=GAIN)
         self.layers = nn.ModuleList(DiscriminatorBlock(i, o, residual) for i, o in pairwise(widths))
         top = widths[-1]
-        self.deviation = MinibatchDeviation()
+        self.deviation = MinibatchStddev()
         self.last = Convolution(top + 1, top, 3, gain=GAIN)
         self.dense = EqualisedLinear(top * SMALLEST**2, top, gain=GAIN)
         self.head = EqualisedLinear(top, outputs)

@@ -1,4 +1,4 @@
-"""Layers of StyleGAN 1 and 2 (Karras et al. 2019, 2020): equalised learning rate, filters, modulation, minibatch deviation.
+"""Layers of StyleGAN 1 and 2 (Karras et al. 2019, 2020): equalised learning rate, filters, modulation.
 
 Shapes: N batch, C channels in, O channels out, H height, W width, D dimensions of a style, k kernel. Every layer takes the
 gain sqrt 2 of the leaky ReLU that follows into its own weights, since lrelu(g x) = g lrelu(x): a pass over the maps saved.
@@ -12,9 +12,6 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .. import distributed
-from .minibatch import minibatch_stddev
 
 GAIN = math.sqrt(2)  # keeps the second moment through a leaky ReLU (He et al. 2015)
 FILTER = (1, 3, 3, 1)  # also what nearest-neighbour upsampling and then the [1, 2, 1] blur of StyleGAN 1 amount to
@@ -226,22 +223,3 @@ class AdaptiveLayer(nn.Module):
         scale, shift = self.style(w)[:, :, None, None].chunk(2, 1)
         scale = (1 + scale) * torch.rsqrt(variance + EPSILON).to(x)
         return torch.addcmul(shift - mean * scale, x, scale)
-
-
-class MinibatchDeviation(nn.Module):
-    """`minibatch_stddev` for scores that do not depend on their neighbours: outside training its channel is a running mean."""
-
-    usual: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("usual", torch.zeros(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W)`` to ``(N, C + 1, H, W)``."""
-        if not self.training:
-            return torch.cat([x, self.usual.expand(x.shape[0], 1, *x.shape[2:])], 1)
-        x = minibatch_stddev(x)
-        with torch.no_grad():
-            self.usual.lerp_(distributed.mean(x[:, -1].mean()).to(self.usual), 0.01)
-        return x

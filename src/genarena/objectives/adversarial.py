@@ -31,12 +31,15 @@ class AdversarialLoss(NamedTuple):
     relative : bool
     density_ratio : bool
         Whether exp(logit) of the best discriminator is p(x) / q(x), real over fake.
+    guess : float
+        The logit of a discriminator that cannot tell real from fake.
     """
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
     relative: bool = False
     density_ratio: bool = False
+    guess: float = 0.0
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> Tensor:
@@ -86,7 +89,7 @@ def _raise_score(fake: Tensor) -> Tensor:
 LOSSES: dict[str, AdversarialLoss] = {
     "non-saturating": AdversarialLoss(_cross_entropy, _non_saturating, density_ratio=True),
     "minimax": AdversarialLoss(_cross_entropy, _minimax, density_ratio=True),
-    "least-squares": AdversarialLoss(_least_squares_discriminator, _least_squares_generator),
+    "least-squares": AdversarialLoss(_least_squares_discriminator, _least_squares_generator, guess=0.5),
     "hinge": AdversarialLoss(_hinge_discriminator, _raise_score),
     "wasserstein": AdversarialLoss(_critic, _raise_score),
     "relativistic": AdversarialLoss(_relativistic, _non_saturating, relative=True),
@@ -94,11 +97,11 @@ LOSSES: dict[str, AdversarialLoss] = {
 
 
 def _squared_slope(discriminator: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:
-    """||grad_x D(x)||^2 of each example, shape ``(N,)``, differentiable again; in float32 throughout."""
+    """||grad_x D(x)||^2 of what each logit judges, an example or a pack of neighbours, differentiable again; in float32."""
     with products_in(torch.float32):
         score = discriminator(at)
     (slope,) = torch.autograd.grad(score.sum(), at, create_graph=True)
-    return slope.flatten(1).square().sum(1)
+    return slope.reshape(len(score), -1).square().sum(1)
 
 
 def smoothing(real: Tensor, share: float) -> Tensor:
