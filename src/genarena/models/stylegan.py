@@ -162,7 +162,10 @@ class StyleGAN(GAN):
         )
 
     def optimizer(self, player: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Adam, slowed down as the authors do where a penalty is lazy (Karras et al. 2020, appendix B)."""
+        """Adam, slowed down as the authors do where a penalty is lazy (Karras et al. 2020, appendix B).
+
+        That makes up for the penalty's own step, which there is none of here: k / (k + 1) of the learning rate is left.
+        """
         optimizer = super().optimizer(player, parameters)
         every = self._penalty_interval(player)
         if every > 1:
