@@ -1,7 +1,7 @@
 """Training speed, as ratios: ``make bench`` on an otherwise idle machine.
 
 Every comparison interleaves its sides A B A B ... and reports the median of the ratios of neighbouring segments, so that
-a slow minute of the machine hits both. Prints JSON.
+a slow minute of the machine hits both. Prints a line of JSON for every comparison.
 
 - ``loop``: genarena's trainer against the barest correct PyTorch loop with the same nets, optimizer, averaging and finite
   check (1.0 is the same speed; the target is at least 0.97). Both sides of a pair live in one process, and where its heap
@@ -30,7 +30,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -425,18 +425,15 @@ def loop_pair(name: str, control: bool, bare_first: bool, run: Run) -> float:
     return 1 / ratio if bare_first else ratio
 
 
-def loop(run: Run) -> dict[str, Any]:
+def loop(run: Run) -> Iterator[dict[str, Any]]:
     context = multiprocessing.get_context("spawn")
-    found = {}
     for name, control in [*((name, False) for name in LOOPS), ("vae mlp 28px", True)]:
         ratios = [] if run.device == "cpu" else [loop_pair(name, control, first, run) for first in (False, True)]
         for number in range(PROCESSES if run.device == "cpu" else 0):
             with context.Pool(1) as pool:
                 ratios.append(pool.apply(loop_pair, (name, control, bool(number % 2), run)))
-        found["control, " * control + name] = {
-            "ratio": round(statistics.median(ratios), 4), "range": [round(r, 4) for r in (min(ratios), max(ratios))],
-        }  # fmt: skip
-    return found
+        ratio, ends = round(statistics.median(ratios), 4), [round(r, 4) for r in (min(ratios), max(ratios))]
+        yield {"of": "control, " * control + name, "ratio": ratio, "range": ends}
 
 
 DCGAN = {"batch_size": 64}
@@ -452,8 +449,8 @@ def their_dcgan(folder: str) -> Step:
     return tutorial_dcgan(dataset, game_of("dcgan", dataset, DCGAN, channels_last=False), 64)
 
 
-def dcgan(run: Run) -> dict[str, Any]:
-    return apart(our_dcgan, their_dcgan, run)
+def dcgan(run: Run) -> Iterator[dict[str, Any]]:
+    yield apart(our_dcgan, their_dcgan, run)
 
 
 def our_vae(folder: str) -> Step:
@@ -480,15 +477,15 @@ def their_vae(folder: str) -> Step:
     return step
 
 
-def pythae(run: Run) -> dict[str, Any]:
+def pythae(run: Run) -> Iterator[dict[str, Any]]:
     if importlib.util.find_spec("pythae") is None:
-        return {"skipped": "pythae is not installed"}
-    return apart(our_vae, their_vae, run)
+        yield {"skipped": "pythae is not installed"}
+    else:
+        yield apart(our_vae, their_vae, run)
 
 
-def games(run: Run) -> dict[str, Any]:
+def games(run: Run) -> Iterator[dict[str, Any]]:
     """Images and CPU seconds of every game with its default settings, on colour images."""
-    found: dict[str, Any] = {}
     for size in (32, 64) if run.device == "cpu" else (32, 64, 128, 256):
         dataset = images(1000 if size <= 64 else 200, size, 3)
         for name in (name for name, model in MODELS.items() if issubclass(model, Game)):
@@ -501,8 +498,7 @@ def games(run: Run) -> dict[str, Any]:
                     done += step()
                 speed, spent = done / (time.perf_counter() - started), 1000 * (time.process_time() - cpu) / done
                 row = {"images_per_second": round(speed, 1), "cpu_seconds_per_1000": round(spent, 2)}
-                found[f"{name} {size}px"] = {**row, **(profile(step) if run.device != "cpu" else {})}
-    return found
+                yield {"of": f"{name} {size}px", **row, **(profile(step) if run.device != "cpu" else {})}
 
 
 def profile(step: Step, rounds: int = 8) -> dict[str, Any]:
@@ -539,7 +535,7 @@ KERNELS = {
 }
 
 
-def memory(run: Run) -> dict[str, float]:
+def memory(run: Run) -> Iterator[dict[str, Any]]:
     def resident() -> float:
         line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmRSS"))
         return int(line.split()[1]) / 1024
@@ -551,11 +547,11 @@ def memory(run: Run) -> dict[str, float]:
         early = resident()
         for _ in range(540):
             trainer.step()
-        return {"early_mb": round(early, 1), "late_mb": round(resident(), 1), "growth_mb": round(resident() - early, 2)}
+        yield {"early_mb": round(early, 1), "late_mb": round(resident(), 1), "growth_mb": round(resident() - early, 2)}
 
 
 if __name__ == "__main__":
-    parts: dict[str, Callable[[Run], dict[str, Any]]] = {
+    parts: dict[str, Callable[[Run], Iterator[dict[str, Any]]]] = {
         "loop": loop, "dcgan": dcgan, "pythae": pythae, "games": games, "memory": memory,
     }  # fmt: skip
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -568,5 +564,6 @@ if __name__ == "__main__":
     for count in arguments.threads:
         torch.set_num_threads(count)
         run = Run(count, arguments.device, arguments.precision, arguments.seconds)
-        record = {part: parts[part](run) for part in arguments.parts or parts}
-        print(json.dumps({**asdict(run), "torch": torch.__version__, **record}), flush=True)
+        for part in arguments.parts or parts:
+            for record in parts[part](run):
+                print(json.dumps({"part": part, **record, **asdict(run), "torch": torch.__version__}), flush=True)

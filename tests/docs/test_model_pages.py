@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
@@ -46,6 +46,26 @@ def test_there_is_a_page_for_every_model_and_for_nothing_else():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_table_of_settings_agrees_with_the_config(name):
     assert table_of(page_of(name)) == settings_of(MODELS[name].Config.parse({}))
+
+
+def choices_of(config: type[BaseModel], prefix: str = "") -> dict[str, tuple[Any, ...]]:
+    """The values of every setting that has a list of them."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, field in config.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            found |= choices_of(type(field.default), f"{prefix}{name}.")
+        elif get_origin(field.annotation) is Literal:
+            found[prefix + name] = get_args(field.annotation)
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_table_names_every_value_or_where_they_are(name):
+    section = page_of(name).split("\n## Settings\n", 1)[1].split("\n## ", 1)[0]
+    for setting, values in choices_of(MODELS[name].Config).items():
+        (row,) = re.findall(rf"^\| `{re.escape(setting)}` \|.*", section, re.MULTILINE)
+        elsewhere = re.search(r"[Ss]ee |Not used|No effect", row)
+        assert elsewhere or all(str(value) in row for value in values), row
 
 
 @pytest.mark.parametrize("name", MODELS)
