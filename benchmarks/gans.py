@@ -1,9 +1,9 @@
 """What the GAN family does on data whose truth is known: ``python benchmarks/gans.py [PART ...]``, JSON lines.
 
-Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes), ``small``
-(augmentation of few examples), ``ablation`` (BigGAN's parts), ``truncation`` (of its noise), ``stability`` (how often games
-fail) and ``labels`` (conditional models asked for classes; ``labels:cgan:cvaegan`` names them). ``fashion-mnist`` is looked for
-in ``$GENARENA_DATA``. docs/results.md keeps the figures.
+Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes, of digits or of
+another set: ``transfer:fashion-mnist``), ``small`` (augmentation of few examples), ``ablation`` (BigGAN's parts),
+``truncation`` (of its noise), ``stability`` (how often games fail) and ``labels`` (conditional models asked for classes;
+``labels:cgan:cvaegan`` names them). ``fashion-mnist`` is looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -104,12 +104,12 @@ class DigitJudge:
         return {"modes": int(present.sum()), "kl": round(kl, 3), "junk": round(float(junk.mean()), 3), "n": len(values)}
 
 
-def transfer(budget: str = "100k images") -> None:
-    """Features learnt on the digits 0 to 4 without labels: a linear probe on 5 to 9, against the same nets untrained."""
-    digits = open_dataset("digits")
-    truth = digits.fields["label"].values
+def transfer(name: str = "digits", budget: str = "100k images") -> None:
+    """Features learnt on the classes 0 to 4 without labels: a linear probe on 5 to 9, against the same nets untrained."""
+    dataset = open_dataset(name)
+    truth = dataset.fields["label"].values
     low, high = (
-        replace(digits, splits={name: rows[keep(truth[rows])] for name, rows in digits.splits.items()})
+        replace(dataset, splits={split: rows[keep(truth[rows])] for split, rows in dataset.splits.items()})
         for keep in (lambda t: t < 5, lambda t: t >= 5)
     )
     for model in ("dcgan", "gan", "vae"):
@@ -118,7 +118,7 @@ def transfer(budget: str = "100k images") -> None:
                 fitted, _ = trained(model, low, folder, budget=budget, seed=seed)
             for found in probe(fitted, high, [50], seed):
                 record = {k: round(v, 4) if isinstance(v, float) else v for k, v in found.to_json().items()}
-                tell({"model": model, "seed": seed, "budget": budget, **record})
+                tell({"model": model, "data": name, "seed": seed, "budget": budget, **record})
 
 
 def small(budget: str = "100k images") -> None:
