@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +17,7 @@ _UNITS: dict[str, tuple[Unit, float]] = {
     "min": ("seconds", 60), "minute": ("seconds", 60), "minutes": ("seconds", 60), "m": ("seconds", 60),
     "h": ("seconds", 3600), "hour": ("seconds", 3600), "hours": ("seconds", 3600),
 }  # fmt: skip
+MOST = 1e15  # images, epochs or seconds: nobody waits for more
 _PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*(k|m(?=\s*im))?\s*([a-z]+)\s*", re.IGNORECASE)
 
 
@@ -52,7 +52,7 @@ class Budget:
         unit, factor = known
         thousand = {"k": 1e3, "m": 1e6, "": 1.0}[(match[2] or "").lower()]
         amount = float(match[1]) * factor * thousand
-        if not 0 < amount < math.inf:
+        if not 0 < amount <= MOST:
             raise UsageError(f"budget '{text}' is no amount of training: give a positive, finite one.")
         return cls(amount, unit)
 

@@ -26,11 +26,12 @@ def say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def open_like(fitted: FittedModel, data: str, data_dir: Path | None) -> Dataset:
-    """Open data in the shape that a model takes."""
+def open_like(fitted: FittedModel, data: str, data_dir: Path | None, *, told: bool = False) -> Dataset:
+    """Open data in the shape that a model takes, and with its classes where it is told any."""
     from .data import adapt
 
-    return adapt.open_like(data, fitted.spec, data_dir=data_dir)
+    dataset = adapt.open_like(data, fitted.spec, data_dir=data_dir)
+    return fitted.labelled(dataset) if told else dataset
 
 
 def stored(fitted: FittedModel, dataset: Dataset) -> Any:
@@ -48,6 +49,8 @@ def load_run(run: Path, use: str | None, trust: bool, checkpoint: str | None = N
         raise RunError(f"'{run}' does not exist.")
     if use is None and (run / "plan.json").exists():
         raise UsageError(f"'{run}' is a comparison: say --for which use its leader is wanted.")
+    if use is None and not (run / "config.json").exists():
+        raise RunError(f"'{run}' is no run folder: it has no config.json.")
     if checkpoint not in (None, "last", "best"):
         raise UsageError(f"checkpoint '{checkpoint}' is unknown: last or best.")
     return load(run, use, trust=trust, checkpoint=checkpoint)
@@ -57,16 +60,13 @@ def check_out(path: Path, allowed: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written before anything is computed for it."""
     if path.suffix not in allowed:
         raise UsageError(f"'{path}' has no format known here: use {' or '.join(allowed)}.")
+    if path.is_dir():
+        raise UsageError(f"'{path}' is a folder: name a file.")
     if not path.parent.is_dir():
         raise UsageError(f"the folder '{path.parent}' does not exist.")
 
 
 def save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
     """Write stored values in the format of the file's name."""
-    if columns and out.suffix == ".png":
-        from PIL import Image
-
-        Image.fromarray(fitted.kind.picture(values, fitted.spec, columns)).save(out)
-    else:
-        fitted.kind.save(values, fitted.spec, out)
+    fitted.kind.save(values, fitted.spec, out, columns)
     typer.echo(out)

@@ -23,6 +23,7 @@ Picture = Annotated[Path, typer.Option(help=".png or .npz (images), .csv or .npz
 Steps = Annotated[int, typer.Option(help="Steps of each inversion (models without an encoder).")]
 Component = Annotated[int | None, typer.Option(help="Along this principal direction; 0 has the most variance.")]
 AMOUNTS = "-3,-1.5,0,1.5,3"
+TRUNCATIONS = "0.3,0.5,0.7,1,none"
 
 
 @app.command()
@@ -39,6 +40,7 @@ def interpolate(
 ) -> None:
     """The ways between pairs: of draws from the prior (along arcs where it is Gaussian), or of examples with --data."""
 
+    _at_least_one(n)
     fitted = load_run(run, use, trust)
     pictures = ".png" in fitted.kind.SUFFIXES
     check_out(out, (*fitted.kind.SUFFIXES, ".gif") if pictures else fitted.kind.SUFFIXES)
@@ -60,8 +62,10 @@ def _animate(fitted: FittedModel, paths: Any, out: Path) -> None:
     """All ways at once, there and back."""
     from PIL import Image
 
-    columns = min(8, len(paths))
-    frames = [Image.fromarray(fitted.kind.picture(paths[:, t], fitted.spec, columns)) for t in range(paths.shape[1])]
+    from .kinds.images import enlarged
+
+    pictures = [fitted.kind.picture(paths[:, t], fitted.spec, min(8, len(paths))) for t in range(paths.shape[1])]
+    frames = [Image.fromarray(enlarged(picture, fitted.spec)) for picture in pictures]
     frames += frames[-2:0:-1]
     frames[0].save(out, save_all=True, append_images=frames[1:], duration=100, loop=0)
     typer.echo(out)
@@ -95,7 +99,7 @@ def edit(
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
     latent.require_decoder(fitted)
-    dataset = open_like(fitted, data, data_dir)
+    dataset = open_like(fitted, data, data_dir, told=True)
     values, labels = _split(fitted, dataset, "test", n)
     if label is not None:
         fitted.class_index(label)  # before anything is inverted
@@ -157,6 +161,7 @@ def traverse(
     from . import latent
 
     far = _numbers(amounts)
+    _at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
     values = None if data is None else stored(fitted, open_like(fitted, data, data_dir))
@@ -191,7 +196,7 @@ def invert(
 
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values, labels = _split(fitted, open_like(fitted, data, data_dir), "test", n)
+    values, labels = _split(fitted, open_like(fitted, data, data_dir, told=True), "test", n)
     found = latent.invert(fitted, values, steps, seed, labels=labels)
     say(f"mean loss {found.before.mean():.4g} at the start, {found.loss.mean():.4g} after {steps} steps")
     restored = fitted.decode(found.latents)
@@ -248,9 +253,7 @@ def truncation(
     run: Run,
     data: Data,
     out: Annotated[Path, typer.Option(help=".json.")],
-    amounts: Annotated[
-        str, typer.Option(help="As --truncation of sample; none is no truncation.")
-    ] = "0.3,0.5,0.7,1,none",
+    amounts: Annotated[str, typer.Option(help="As --truncation of sample; none is no truncation.")] = TRUNCATIONS,
     evaluator: Annotated[Path | None, typer.Option(help="Evaluator folder (default: one is built).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples compared, where one is built.")] = None,
     seed: int = 0,
@@ -264,7 +267,7 @@ def truncation(
     from . import latent
     from .metrics import Evaluator
 
-    far = [None if word.strip() == "none" else _numbers(word)[0] for word in amounts.split(",")]
+    far = [None if word.strip() == "none" else _numbers(word, TRUNCATIONS)[0] for word in amounts.split(",")]
     check_out(out, (".json",))
     fitted = load_run(run, use, trust)
     for amount in far:
@@ -343,7 +346,7 @@ def density_ratio(
 
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir)
+    dataset = open_like(fitted, data, data_dir, told=True)
     found = latent.calibrate(fitted, dataset, seed)
     log_ratios = latent.log_ratio(fitted, *_split(fitted, dataset, "test"))
     with out.open("w", newline="") as file:
@@ -392,7 +395,12 @@ def gap(
 # -- shared by these verbs ---------------------------------------------------------------------------------------------
 
 
-def _numbers(text: str) -> list[float]:
+def _at_least_one(n: int) -> None:
+    if n < 1:
+        raise UsageError(f"n={n}: ask for at least one.")
+
+
+def _numbers(text: str, example: str = AMOUNTS) -> list[float]:
     """Finite numbers separated by commas."""
     import math
 
@@ -401,7 +409,7 @@ def _numbers(text: str) -> list[float]:
     except ValueError:
         found = [math.nan]
     if not all(math.isfinite(number) for number in found):
-        raise UsageError(f"amounts '{text}' are not understood: write numbers, as --amounts={AMOUNTS}.")
+        raise UsageError(f"amounts '{text}' are not understood: write numbers, as --amounts={example}.")
     return found
 
 
@@ -413,8 +421,8 @@ def _count(text: str) -> int:
 
 def _split(fitted: FittedModel, dataset: Dataset, split: str, n: int | None = None) -> tuple[Any, Any]:
     """Stored values and labels (None without) of the first examples of a split."""
-    if n is not None and n < 1:
-        raise UsageError(f"n={n}: ask for at least one example.")
+    if n is not None:
+        _at_least_one(n)
     rows = dataset.splits[split][:n]
     if not len(rows):
         raise DataError(f"'{dataset.name}' has no {split} examples.")

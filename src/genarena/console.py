@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from .comparison import Cell, Plan
     from .metrics import Evaluator, Score
 
+MOST_CLASSES = 30  # that a table of them shows
+
 
 class Board:
     """Progress of a comparison: one line a running cell and one for the whole."""
@@ -111,13 +113,43 @@ def capability_table(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def inspection(found: Mapping[str, Any]) -> None:
-    """What `inspect_dataset` found, key by key."""
+    """What `inspect_dataset` found, in short; ``--json`` has all of it."""
     table = Table(show_header=False, box=None)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for key, value in found.items():
-        table.add_row(key.replace("_", " "), escape(_plain(value)))
-    Console().print(table)
+    splits, classes = found["splits"], found["classes"]
+    rows: dict[str, Any] = {
+        "name": found["name"],
+        "what": found["summary"],
+        "splits": splits,
+        "values": _values(found["values"]),
+        "duplicates": {what: count for what, count in found["duplicates"].items() if count} or "none",
+        "quarantined": [f"{entry['path']}: {entry['reason']}" for entry in found["quarantined"]],
+        "notes": found["notes"],
+        "suggested": found["suggested"]["why"],
+        "fingerprint": found["fingerprint"],
+    }
+    for key, value in rows.items():
+        table.add_row(key, escape(_plain(value)))
+    console = Console()
+    console.print(table)
+    if classes:
+        counts = Table(box=None)
+        counts.add_column("class", overflow="fold")
+        for split in splits:
+            counts.add_column(split, justify="right")
+        for name, by_split in list(classes.items())[:MOST_CLASSES]:
+            counts.add_row(escape(name), *(f"{by_split[split]:,}" for split in splits))
+        console.print(counts)
+        if len(classes) > MOST_CLASSES:
+            console.print(f"… {len(classes) - MOST_CLASSES} more classes")
+
+
+def _values(found: Mapping[str, Any]) -> str:
+    levels = f", {found['levels']} levels" if found["levels"] else ""
+    same = found["constant_share"]
+    never = f"; {same:.1%} of the values of an example never change" if same else ""
+    return f"{found['minimum']:.6g} to {found['maximum']:.6g}{levels}{never}"
 
 
 def _plain(value: Any) -> str:

@@ -131,7 +131,7 @@ class _Measure:
     """Measures games on splits, with the same examples and noise for each of them, and other noise on another split."""
 
     def __init__(self, fitted: FittedModel, dataset: Dataset, seed: int):
-        self.dataset, self.seed, self.device = dataset, seed, fitted.device
+        self.dataset, self.seed, self.device = fitted.labelled(dataset), seed, fitted.device
 
     def loader(self, split: str, game: AdversarialGame, most: int) -> Loader | None:
         """Batches of at most so many examples, in whole packs; None where the split has no pack."""

@@ -197,7 +197,10 @@ def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int
             )
     before = Budget.parse(previous["budget"])
     if before.unit != plan.budget.unit or before.amount > plan.budget.amount:
-        raise RunError(f"'{run.path}' was made with budget {before}; it can be extended, not changed to {plan.budget}.")
+        raise RunError(
+            f"'{run.path}' was made with budget {before}; it can be extended, not changed to {plan.budget}. Use another "
+            "--out."
+        )
     return {**previous, "budget": str(plan.budget)}
 
 

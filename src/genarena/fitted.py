@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .best import WEIGHTS, read_best
 from .checkpoint import FORMAT, read_tensors, write_tensors
-from .data import ImageSpec, Schema
+from .data import Dataset, ImageSpec, Schema
+from .data.adapt import labelled_like
 from .errors import CapabilityError, DataError, RunError, UsageError
 from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
@@ -120,6 +121,16 @@ class FittedModel:
             z[:, -self.model.classes :] = np.eye(self.model.classes, dtype=np.float32)[self.class_index(label)]
         return z
 
+    def labelled(self, dataset: Dataset) -> Dataset:
+        """Data with the class indices that the model was told, by the classes' names; as they are where it was told none.
+
+        Raises
+        ------
+        DataError
+            Where examples are of a class that it was never told.
+        """
+        return labelled_like(dataset, self.schema.label) if self.model.classes else dataset
+
     def class_index(self, label: str | int) -> int:
         """The index of a class, by its name or by itself."""
         self.require("condition")
@@ -198,7 +209,14 @@ class FittedModel:
         spherical : bool
             Along an arc, for draws from a Gaussian prior: in many dimensions the straight line between two draws crosses
             a middle where the prior has no mass.
+
+        Raises
+        ------
+        UsageError
+            For fewer than two points, or no latents.
         """
+        if steps < 2 or not len(start):
+            raise UsageError(f"steps={steps} on {len(start)} ways: give at least two points and one way.")
         t = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
         a, b = start[:, None], end[:, None]
         path = (1 - t) * a + t * b

@@ -119,7 +119,8 @@ def _explain(config: type[BaseModel], entry: Any) -> str:
     fields: Any = config
     for part in place[:-1]:
         fields = fields.model_fields[part].annotation
-    return f"unknown setting '{key}'.{did_you_mean(place[-1], fields.model_fields)}"
+    known = [".".join([*place[:-1], name]) for name in fields.model_fields]
+    return f"unknown setting '{key}'.{did_you_mean(key, known)}"
 
 
 class Model(nn.Module):

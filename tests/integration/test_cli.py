@@ -295,7 +295,7 @@ def assert_is_told(done: Done, code: int, *parts: str) -> None:
     ("arguments", "code", "parts"),
     [
         (["--set", "latent_dmi=3"], 2, ["unknown setting 'latent_dmi'", "'latent_dim'"]),
-        (["--set", "network.widht=3"], 2, ["unknown setting 'network.widht'", "'width'"]),
+        (["--set", "network.widht=3"], 2, ["unknown setting 'network.widht'", "'network.width'"]),
         (["--set", "latent_dim=0"], 2, ["latent_dim=0", "greater than or equal to 1"]),
         (["--set", "latent_dim=many"], 2, ["latent_dim='many'"]),
         (["--set", "latent_dim"], 2, ["write key=value"]),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from arena_fixture import SMALL, Done, compare_command, run_command_here
 
@@ -137,7 +138,7 @@ def test_winners_are_served(arena: Path) -> None:
         assert load(arena, entry["name"], trust=True).name == entry["leader"]
     with pytest.raises(UsageError, match="there is no use 'detecting'"):
         winner_folder(arena, "detecting")
-    with pytest.raises(RunError, match="does not exist"):
+    with pytest.raises(RunError, match="is no comparison: leave --for out"):
         load_winner(arena / "runs", "detect")
 
 
@@ -301,6 +302,31 @@ def test_models_that_break_fail_alone(workplace: Path, tmp_path: Path) -> None:
     assert use.cells["Fine"].value is not None
     assert use.cells["Raises"].reason == "no run finished"
     assert "a planted mistake" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("cells_here")
+def test_labels_that_no_classifier_can_tell(tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    """A class is then judged by nobody: that is said before training, and is no end to the other uses."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "noise.npz", images=rng.integers(0, 256, (120, 8, 8), np.uint8), labels=np.arange(120) % 3)
+    words = ["compare", tmp_path / "noise.npz", "--models", "cgan", "--seeds", 1, "--budget", "64 images"]
+    words += ["--jobs", 1, "--set", "batch_size=16"]
+    done = genarena(*words, "--out", tmp_path / "out", *SMALL)
+    assert done.code == 0, done.err
+    assert (
+        "'condition' cannot be measured: the evaluator has no classifier space (no classifier space: held-out"
+        in done.err
+    )
+    uses = {use.name: use for use in read_comparison(tmp_path / "out").uses}
+    assert uses["condition"].verdict == "not possible"
+    assert uses["condition"].cells["cgan"].reason == "there is no classifier of these labels to judge by"
+    assert uses["generate-fidelity"].cells["cgan"].value is not None
+    only = genarena(*words, "--for", "condition", "--out", tmp_path / "only", *SMALL)
+    assert only.code == 3 and "'condition' cannot be measured" in only.err
+    assert not (tmp_path / "only" / "runs").exists()
+    assert (
+        "is not finished: run its" in genarena("sample", tmp_path / "only", "--for", "condition", "--out", "x.png").err
+    )
 
 
 def test_two_comparisons_in_one_folder(workplace: Path, tmp_path: Path, genarena: Callable[..., Done]) -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from genarena import cli_latent, latent
 from genarena.cli import app
 from genarena.data import Dataset, Field, Schema, VectorSpec, open_dataset
+from genarena.duality import duality_gap
 from genarena.errors import CapabilityError, DataError, GenarenaError, UsageError
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel, build, slerp
@@ -725,15 +726,15 @@ def genarena(*arguments: object) -> str:
 
 
 def grid_of(path: Path) -> tuple[int, int]:
-    """Columns and rows of a grid of 8 x 8 pictures."""
+    """Columns and rows of a grid of 8 x 8 pictures, which are enlarged to 96 x 96."""
     with Image.open(path) as picture:
-        return (picture.width + 1) // 9, (picture.height + 1) // 9
+        return (picture.width // 12 + 1) // 9, (picture.height // 12 + 1) // 9
 
 
 def test_interpolations_are_animated(run_of: Callable[[str], Path], workplace: Path, tmp_path: Path) -> None:
     genarena("interpolate", run_of("vae"), "-n", 3, "--steps", 5, "--out", tmp_path / "way.gif")
     with Image.open(tmp_path / "way.gif") as film:
-        assert (film.n_frames, film.size) == (8, (26, 8))  # type: ignore[attr-defined]  # five there, three back
+        assert (film.n_frames, film.size) == (8, (12 * 26, 12 * 8))  # type: ignore[attr-defined]  # five there, three back
     genarena("interpolate", run_of("vae"), "-n", 3, "--steps", 5, "--out", tmp_path / "way.png")
     assert grid_of(tmp_path / "way.png") == (5, 3)
     data = ["--data", workplace / "bars.npz"]
@@ -804,12 +805,16 @@ def test_probe_and_ratio_verbs(
         (["edit", "vae", "bars.npz", "--component", "4"], UsageError, "there are 4"),
         (["edit", "vae", "bars.npz", "--component", "-1"], UsageError, "the first is 0"),
         (["edit", "vae", "bars.npz", "--component", "0", "-n", "0"], UsageError, "n=0"),
+        (["interpolate", "vae", "-n", "0"], UsageError, "n=0"),
+        (["interpolate", "vae", "--steps", "1"], UsageError, "at least two points"),
+        (["interpolate", "vae", "--steps", "-2"], UsageError, "at least two points"),
+        (["traverse", "vae", "-n", "0"], UsageError, "n=0"),
         (["traverse", "autoencoder"], CapabilityError, "no prior"),
         (["traverse", "vae", "--label", "1"], CapabilityError, "without labels"),
         (["traverse", "vae", "--amounts", "a"], UsageError, "'a'"),
         (["invert", "gan", "bars.npz", "--steps", "0"], UsageError, "steps=0"),
         (["mix", "vae"], CapabilityError, "cannot mix styles"),
-        (["truncation", "vae", "bars.npz", "--amounts", "half"], UsageError, "'half'"),
+        (["truncation", "vae", "bars.npz", "--amounts", "half"], UsageError, "'half'.*--amounts=0.3,0.5"),
         (["truncation", "autoencoder", "bars.npz"], CapabilityError, "cannot sample"),
         (["truncation", "vae", "bars.npz", "--amounts", "0"], UsageError, "positive"),
         (["path-length", "gan", "-n", "0"], UsageError, "at least one way"),
@@ -843,3 +848,30 @@ def test_a_format_is_refused_before_anything_is_done(verb: str, run_of: Callable
     for out, message in (("out.txt", "no format known"), ("nowhere/out.txt", "no format known")):
         with pytest.raises(UsageError, match=message):
             genarena(verb, run_of("gan"), *data, *more, "--out", workplace / out)
+
+
+# -- other data --------------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_those_of_their_names(dataset: Dataset, model_of: Callable[[str], FittedModel]) -> None:
+    """Data with other classes than the model's tell it what its own are called, and not by number."""
+    cgan, images, labels = model_of("cgan"), dataset.values("test"), dataset.labels("test")
+    assert labels is not None and cgan.schema.label is not None and cgan.schema.label.classes == ("0", "1", "2")
+    names = labels[labels != 0].astype(str)
+    fewer = open_dataset((images[labels != 0], names))
+    assert fewer.schema.label is not None and fewer.schema.label.classes == ("1", "2")
+    told = cgan.labelled(fewer)
+    assert told.schema.label is not None and told.schema.label.classes == ("0", "1", "2")
+    field = told.fields[told.schema.label_name or ""]
+    np.testing.assert_array_equal(field.values, names.astype(int))
+    assert told.schema.label.frequencies[0] == 0 and sum(told.schema.label.frequencies) == pytest.approx(1)
+    found, expected = (latent.log_ratio(cgan, d.values("test"), d.labels("test")) for d in (told, dataset))
+    rows = [int(np.flatnonzero((images == x).all((1, 2, 3)))[0]) for x in told.values("test")]
+    np.testing.assert_allclose(found, expected[rows], rtol=1e-5)
+    plain = open_dataset(images)
+    assert (cgan.labelled(dataset), cgan.labelled(plain)) == (dataset, plain)
+    assert model_of("gan").labelled(fewer) is fewer  # it was told of none
+    strange = open_dataset((images, np.where(labels == 2, "cat", labels.astype(str))))
+    for refused in (cgan.labelled, lambda data: latent.calibrate(cgan, data), lambda data: duality_gap(cgan, data, 1)):
+        with pytest.raises(DataError, match="examples of class 'cat', and the model was told of 0, 1, 2"):
+            refused(strange)

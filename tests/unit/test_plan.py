@@ -57,3 +57,11 @@ def test_the_time_of_a_comparison_is_forecast_once_every_contender_has_measured_
         run.mkdir(parents=True)
         (run / "config.json").write_text(f'{{"expected_seconds": {seconds}}}')
     assert expected_seconds(tmp_path, plan, ["vae", "gan"], 2) == 4 * (10 + 30) / 2
+
+
+def test_a_wanted_class_needs_a_model_that_can_be_asked(images: Any) -> None:
+    with pytest.raises(
+        UsageError, match="none of pca, gan, vae can be asked for a class: add one of cvae, cgan, cvaegan, biggan"
+    ):
+        make_plan(images, models=["gan", "vae"], use="condition")
+    assert make_plan(images, models=["gan", "cgan"], use="condition").uses == ("condition",)

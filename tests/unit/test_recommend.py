@@ -127,7 +127,7 @@ def test_a_baseline_cannot_win_cost() -> None:
     assert found.cells["pca"].value == pytest.approx(0.01)  # but it is shown
     alone = verdict("cost", {"cpu_seconds": {k: seconds[k] for k in ("pca", "vae")}}, baselines=["pca"])
     assert alone.winner == "vae"
-    assert alone.reason.startswith("Only vae can win") and "pca" in alone.reason
+    assert alone.reason == "Only vae can win: pca is a baseline."
     only = verdict("cost", {"cpu_seconds": {"pca": seconds["pca"]}}, baselines=["pca"])
     assert only.winner == "pca"  # there is nobody else
 
@@ -158,6 +158,22 @@ def test_a_way_without_a_measured_middle_does_not_win() -> None:
         "midpoint_precision/classifier": {"gan": [0.9, 0.9]},
     }
     assert verdict("interpolate", scores).winner == "gan"
+
+
+def test_what_varies_too_little_within_classes_does_not_win() -> None:
+    scores = {
+        "label_agreement": {"cgan": [0.99, 0.99, 0.99], "cvae": [0.9, 0.91, 0.9], "biggan": [0.8, 0.8, 0.81]},
+        "class_variety": {"cgan": [0.6, 0.6, 0.6], "cvae": [0.75, 0.8, 0.75], "biggan": [1.4, 1.5, 1.4]},
+    }
+    found = verdict("condition", scores)  # variety is a share of the real one's, and not of the best contender's
+    assert (found.verdict, found.winner, found.runner_up) == ("winner", "cvae", "biggan")
+    two = {key: {name: by_name[name] for name in ("cgan", "cvae")} for key, by_name in scores.items()}
+    assert verdict("condition", two).winner == "cvae"
+    assert verdict("condition", two).reason == "Only cvae can win: cgan varies too little within classes."
+    once = {key: {name: row[:1] for name, row in by_name.items()} for key, by_name in two.items()}
+    found = verdict("condition", once)
+    assert (found.verdict, found.winner, found.leader) == ("undecided", None, "cvae")
+    assert found.reason.endswith("; but one seed says nothing about the next.")
 
 
 def test_the_order_of_contenders_does_not_matter() -> None:

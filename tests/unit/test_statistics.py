@@ -146,3 +146,8 @@ def test_what_test_examples_do_is_not_averaged_over_seeds() -> None:
         widths.append(found.high - found.low)
     assert widths[1] == pytest.approx(widths[0], rel=0.1)
     assert widths[2] == pytest.approx(widths[0], rel=0.1)
+
+
+def test_no_scores_are_no_error() -> None:
+    block = Block({})
+    assert (block.spread, block.spread_freedom, block.residual, block.residual_freedom) == (0.0, 0, 0.0, 0)

@@ -16,7 +16,7 @@ from ..budget import Budget
 from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
-from ..errors import RunError, UsageError
+from ..errors import DataError, RunError, UsageError
 from ..files import read_json, write_json
 from ..fit import choose_device, duration
 from ..fitted import FittedModel, load_model
@@ -25,7 +25,7 @@ from ..machine import cores
 from ..metrics import Evaluator
 from ..metrics.own import OwnNet, identity
 from ..report import build_report
-from ..uses import find_use
+from ..uses import USES, find_use
 from .assemble import assemble
 from .measure import weights_of
 from .plan import DEFAULT_MODELS, Cell, Plan, make_plan
@@ -140,6 +140,7 @@ def compare(
     with RunFolder(folder).lock():
         _prepare(folder, plan, dataset)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
+        _say_what_cannot_be_measured(plan, judge, say)
         each = f" with {threads} threads each" if threads else ""
         say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
         trained = [c.name for c in plan.contenders if c.name not in plan.baselines()]
@@ -227,6 +228,17 @@ def _evaluator(
     return found
 
 
+def _say_what_cannot_be_measured(plan: Plan, judge: Evaluator, say: Callable[[str], None]) -> None:
+    """Before anything is trained for it; an error where nothing else is asked for."""
+    for use in (USES[name] for name in plan.uses):
+        if use.needs_space and use.needs_space not in judge.spaces:
+            why = next((note for note in judge.notes if use.needs_space in note), "these data have none")
+            lost = f"'{use.name}' cannot be measured: the evaluator has no {use.needs_space} space ({why})"
+            if len(plan.uses) == 1:
+                raise DataError(f"{lost}. Give more or larger examples of every class.")
+            say(lost)
+
+
 def _agreed(folder: Path, features_net: str | None) -> bool:
     """Whether the code an evaluator brings is that of the file the user has named, and so may be run."""
     own = folder / "user.py"
@@ -258,6 +270,10 @@ def winner_folder(folder: Path, use: str) -> Path:
         Where no contender serves that use.
     """
     find_use(use)
+    if not (folder / "comparison.json").exists():
+        if (folder / "plan.json").exists():
+            raise RunError(f"the comparison in '{folder}' is not finished: run its `genarena compare` command again.")
+        raise RunError(f"'{folder}' is no comparison: leave --for out where it is a run.")
     record = read_json(folder / "comparison.json")
     try:
         entry = next((u for u in record["uses"] if u["name"] == use), None)

@@ -17,6 +17,7 @@ import torch
 
 from .. import __version__
 from ..data import Dataset, ImageSpec
+from ..data.inspect import summary
 from ..errors import GenarenaError
 from ..events import read_events
 from ..files import read_json, write_json
@@ -114,17 +115,6 @@ def assemble(
     }
     write_json(folder / "comparison.json", record)
     return record
-
-
-def summary(dataset: Dataset) -> str:
-    """One phrase about the data, for people."""
-    spec, label = dataset.schema.target, dataset.schema.label
-    count = sum(len(rows) for rows in dataset.splits.values())
-    classes = f", {len(label.classes)} classes" if label else ", no labels"
-    if isinstance(spec, ImageSpec):
-        tone = "grey" if spec.channels == 1 else "colour"
-        return f"{count:,} {tone} images of {spec.width} × {spec.height} pixels, {spec.levels} levels{classes}"
-    return f"{count:,} rows of {spec.shape[0]} numbers{classes}"
 
 
 def _command(use: Use, folder: Path, source: str) -> str:

@@ -13,7 +13,7 @@ from ..budget import Budget
 from ..data import Dataset
 from ..errors import RunError, UsageError, did_you_mean
 from ..game import Game, Model
-from ..models import find_model
+from ..models import MODELS, find_model
 from ..uses import USES, find_use
 
 FORMAT = 1
@@ -167,6 +167,9 @@ def make_plan(
     conditional = [name for name, source in zip(names, sources, strict=True) if find_model(source).conditional]
     if conditional and not has_labels:
         raise UsageError(f"'{conditional[0]}' is told classes, and '{dataset.name}' has no labels: leave it out.")
+    if use and "condition" in find_use(use).needs and not conditional:
+        able = ", ".join(name for name, model in MODELS.items() if model.conditional)
+        raise UsageError(f"none of {', '.join(names)} can be asked for a class: add one of {able}.")
     open_to_all = [u for u in USES.values() if conditional or "condition" not in u.needs]
     uses = [find_use(use).name] if use else [u.name for u in open_to_all if has_labels or not u.needs_labels]
     if USES[uses[0]].needs_labels and not has_labels:
@@ -207,7 +210,6 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def source_of(model_class: type[Model]) -> str:
     """``file.py:Class`` of a class, so that a process of its own can import it."""
     from ..fit import model_name
-    from ..models import MODELS
 
     if model_class in MODELS.values():
         return model_name(model_class)

@@ -87,14 +87,19 @@ def decide(
     if not trusted:
         why = usable[primary].get("why") or "it does not behave on these data"
         return Verdict("undecided", primary, f"No metric of this use passed its self-test: {why}.", cells=cells)
-    eligible = _eligible(use, scores, spaces, baselines, cells)
+    excluded = _excluded(use, scores, spaces, baselines, list(cells))
+    eligible = [name for name in cells if name not in excluded]
     ranked = sorted(eligible, key=lambda name: sign * cells[name].value, reverse=True)
     if len(ranked) == 1:
-        only, others = ranked[0], ", ".join(name for name in cells if name != ranked[0])
-        reason = f"Only {only} has a result: the others cannot, or failed."
-        if others:
-            reason = f"Only {only} can win: baselines, and what looks less real half way, are left out ({others})."
-        return Verdict("winner", primary, reason, leader=only, winner=only, cells=cells)
+        only = ranked[0]
+        if not excluded:
+            reason = f"Only {only} has a result: the others cannot, or failed."
+            return Verdict("winner", primary, reason, leader=only, winner=only, cells=cells)
+        reason = f"Only {only} can win: " + ", ".join(f"{name} {why}" for name, why in excluded.items())
+        if len(scores[primary][only]) < 2 and any(name not in baselines for name in excluded):
+            reason += "; but one seed says nothing about the next."
+            return Verdict("undecided", primary, reason, leader=only, cells=cells)
+        return Verdict("winner", primary, f"{reason}.", leader=only, winner=only, cells=cells)
     leader, runner_up = ranked[:2]
     sesoi = use.sesoi * abs(cells[leader].value) if use.relative else use.sesoi
     shared = {rival: len(set(scores[primary][leader]) & set(scores[primary][rival])) for rival in ranked[1:]}
@@ -140,27 +145,27 @@ def _lead(block: Block, leader: str, rival: str, sign: int) -> Interval:
     return block.difference(leader, rival) if sign > 0 else block.difference(rival, leader)
 
 
-def _eligible(
-    use: Use,
-    scores: Mapping[str, Scores],
-    spaces: Sequence[str],
-    baselines: Sequence[str],
-    cells: Mapping[str, Interval],
-) -> list[str]:
-    """Contenders that may win: baselines and those behind the gate may not, where there are others."""
-    names = list(cells)
+def _excluded(
+    use: Use, scores: Mapping[str, Scores], spaces: Sequence[str], baselines: Sequence[str], names: Sequence[str]
+) -> dict[str, str]:
+    """Contenders that may not win, where there are others, and what is wrong with them."""
+    found: dict[str, str] = {}
+
+    def exclude(more: Mapping[str, str]) -> None:
+        if set(names) - set(found) - set(more):
+            found.update({name: why for name, why in more.items() if name not in found})
+
     if not use.baselines_win:
-        names = [name for name in names if name not in baselines] or names
+        exclude({name: "is a baseline" for name in names if name in baselines})
     if use.gate:
-        keys, share = use.gate(spaces)
-        for key in keys:
+        for key in use.gate.metrics(spaces):
             reached = {
                 name: float(np.mean([s.value for s in by_seed.values()]))
                 for name, by_seed in scores.get(key, {}).items()
             }
-            best = max(reached.values(), default=0.0)
-            names = [name for name in names if reached.get(name, 0.0) >= share * best] or names
-    return names
+            least = use.gate.least * (max(reached.values(), default=0.0) if use.gate.of_best else 1.0)
+            exclude({name: use.gate.missed for name in names if reached.get(name, 0.0) < least})
+    return found
 
 
 def _contradiction(

@@ -58,11 +58,13 @@ class Block:
         self.bounds = bounds
         trained = [name for name in scores if name not in fixed] or list(scores)
         self.seeds = sorted(set.intersection(*(set(scores[name]) for name in trained))) if trained else []
-        table = np.array([[scores[name][seed].value for seed in self.seeds] for name in trained], float)
+        values = [[scores[name][seed].value for seed in self.seeds] for name in trained]
+        table = np.array(values, float).reshape(len(trained), len(self.seeds))
         if relative and table.size:
             table = table / np.maximum(np.abs(table).mean(1, keepdims=True), 1e-12)
         self.spread, self.spread_freedom = _pooled(table, len(table))
-        self.residual, self.residual_freedom = _pooled(table - table.mean(0, keepdims=True), len(table) - 1)
+        effects = table.mean(0, keepdims=True) if trained else 0.0
+        self.residual, self.residual_freedom = _pooled(table - effects, len(table) - 1)
 
     def mean(self, name: str) -> Interval:
         """A contender's mean over its seeds."""
@@ -107,7 +109,7 @@ def _pooled(table: np.ndarray, contenders: int) -> tuple[float, int]:
 
     `contenders` is how many rows are free: one fewer than there are once the seeds' own effects were taken out.
     """
-    freedom = contenders * (table.shape[1] - 1)
+    freedom = max(contenders, 0) * (table.shape[1] - 1)
     if freedom < 1:
         return 0.0, 0
     return float(np.square(table - table.mean(1, keepdims=True)).sum() / freedom), freedom

@@ -1,13 +1,14 @@
-"""Other data as a model's own stored values: same shape, same grey levels."""
+"""Other data as a model's own: same shape, same grey levels, same classes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError
-from .fields import Dataset, ImageSpec, Spec
+from .fields import Dataset, ImageSpec, LabelSpec, Spec
 from .sources import open_dataset
 
 
@@ -33,3 +34,25 @@ def stored_like(dataset: Dataset, spec: Spec) -> np.ndarray:
     if isinstance(own, ImageSpec) and isinstance(spec, ImageSpec) and own.levels != spec.levels:
         values = np.rint(values * ((spec.levels - 1) / (own.levels - 1))).astype(np.uint8)
     return values
+
+
+def labelled_like(dataset: Dataset, spec: LabelSpec | None) -> Dataset:
+    """The same examples with class indices of `spec`, found by the classes' names; as they are where either has no labels.
+
+    Raises
+    ------
+    DataError
+        Where examples are of a class that `spec` does not have.
+    """
+    own, name = dataset.schema.label, dataset.schema.label_name
+    if spec is None or own is None or name is None or own.classes == spec.classes:
+        return dataset
+    field = dataset.fields[name]
+    places = np.array([spec.classes.index(word) if word in spec.classes else -1 for word in own.classes], np.int64)
+    values = places[np.asarray(field.values)]
+    if (values < 0).any():
+        strange = own.classes[int(np.asarray(field.values)[values < 0][0])]
+        known = ", ".join(spec.classes[:10]) + (", …" if len(spec.classes) > 10 else "")
+        raise DataError(f"'{dataset.name}' has examples of class '{strange}', and the model was told of {known}.")
+    label = replace(field, spec=LabelSpec.of(spec.classes, values[dataset.splits["train"]]), values=values)
+    return replace(dataset, fields={**dataset.fields, name: label})

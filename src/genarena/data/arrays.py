@@ -58,8 +58,8 @@ def read_npz(path: Path, images_key: str | None, labels_key: str | None) -> Raw:
     """
     try:
         headers = _npz_headers(path)
-        images = _find(headers, images_key, IMAGES_KEYS, "--images-key") or _only_array(headers, path)
-        labels = _find(headers, labels_key, LABELS_KEYS, "--labels-key")
+        images = _find(headers, images_key, IMAGES_KEYS, "images_key") or _only_array(headers, path)
+        labels = _find(headers, labels_key, LABELS_KEYS, "labels_key")
         with np.load(path, allow_pickle=False) as stored:
             raw = from_arrays(
                 {split: stored[key] for split, key in images.items()},
@@ -69,6 +69,11 @@ def read_npz(path: Path, images_key: str | None, labels_key: str | None) -> Raw:
             names = headers.get("classes")
             if names and names.dtype.kind == "U" and len(names.shape) == 1 and _is_whole(raw.labels):
                 raw.classes = tuple(str(name) for name in stored["classes"])
+            idle = sorted(set(headers) - {*images.values(), *labels.values(), "classes"})
+            if idle:
+                raw.notes.append(
+                    f"arrays not used: {', '.join(idle)} (classes are read from one called labels, or labels_key in Python)"
+                )
             return raw
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error) as error:
         raise DataError(f"'{path}' is not a usable .npz file: {error}.") from error
@@ -235,7 +240,7 @@ def _find(headers: dict[str, _Header], given: str | None, known: tuple[str, ...]
                 continue
             split = SPLIT_NAMES.get((match[1] or match[3] or "").lower(), "")
             if split in found or ("" in found) or (found and not split):
-                raise DataError(f"keys '{key}' and '{found.popitem()[1]}' both fit: name one with {option}.")
+                raise DataError(f"keys '{key}' and '{found.popitem()[1]}' both fit: name one with {option} in Python.")
             found[split] = key
         if found:
             return found
@@ -249,7 +254,9 @@ def _only_array(headers: dict[str, _Header], path: Path) -> dict[str, str]:
     if len(usable) == 1:
         return {"": usable[0]}
     there = ", ".join(f"{key} {header.shape}" for key, header in headers.items())
-    raise DataError(f"cannot tell which array of '{path}' to use: name one of {there} with --images-key.")
+    raise DataError(
+        f"cannot tell which array of '{path}' to use, of {there}: call it images, or name it with images_key in Python."
+    )
 
 
 def _is_whole(labels: np.ndarray | None) -> bool:

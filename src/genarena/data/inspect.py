@@ -17,14 +17,15 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``name``, ``fingerprint``, ``fields`` (specs and roles), ``splits`` (counts), ``classes`` (counts by split, or
-        None), ``values`` (minimum and maximum as stored, constant share, levels), ``duplicates`` (examples whose exact
-        content occurred before in train, and those of one split that are in another too), ``quarantined``, ``notes``
-        and ``suggested`` settings with their reasons.
+        ``name``, ``fingerprint``, ``summary`` (one phrase), ``fields`` (specs and roles), ``splits`` (counts), ``classes``
+        (counts by split, or None), ``values`` (minimum and maximum as stored, constant share, levels), ``duplicates``
+        (examples whose exact content occurred before in train, and those of one split that are in another too),
+        ``quarantined``, ``notes`` and ``suggested`` settings with their reasons.
     """
     return {
         "name": dataset.name,
         "fingerprint": dataset.fingerprint,
+        "summary": summary(dataset),
         "fields": dataset.schema.to_json(),
         "splits": {name: len(rows) for name, rows in dataset.splits.items()},
         "classes": _classes(dataset),
@@ -34,6 +35,17 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "notes": list(dataset.notes),
         "suggested": _suggest(dataset),
     }
+
+
+def summary(dataset: Dataset) -> str:
+    """One phrase about the data, for people."""
+    spec, label = dataset.schema.target, dataset.schema.label
+    count = sum(len(rows) for rows in dataset.splits.values())
+    classes = f", {len(label.classes)} classes" if label else ", no labels"
+    if isinstance(spec, ImageSpec):
+        tone = "grey" if spec.channels == 1 else "colour"
+        return f"{count:,} {tone} images of {spec.width} × {spec.height} pixels, {spec.levels} levels{classes}"
+    return f"{count:,} rows of {spec.shape[0]} numbers{classes}"
 
 
 def _classes(dataset: Dataset) -> dict[str, dict[str, int]] | None:

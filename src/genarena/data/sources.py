@@ -81,7 +81,7 @@ def open_dataset(
     if not 0 <= max_bad <= 1:
         raise UsageError(f"max-bad is {max_bad}: give a share from 0 to 1.")
     if (images_key or labels_key) and not str(source).lower().endswith(".npz"):
-        raise UsageError("--images-key and --labels-key name arrays of an .npz file, which the data are not.")
+        raise UsageError("images_key and labels_key name arrays of an .npz file, which the data are not.")
     raw = _read(source, options, data_dir, images_key, labels_key)
     return _assemble(raw, options)
 

@@ -18,6 +18,7 @@ NAME = "images"
 SUFFIXES = (".png", ".npz")
 WIDTH = 32  # channels next to the image
 MLP_WIDTH = 256
+LEGIBLE = 96  # pixels a side of an image in a picture that is saved for people
 
 
 def normalise(values: Tensor, spec: ImageSpec) -> Tensor:
@@ -95,16 +96,22 @@ def picture(values: np.ndarray, spec: ImageSpec, columns: int = 8) -> np.ndarray
     return grid
 
 
+def enlarged(picture: np.ndarray, spec: ImageSpec) -> np.ndarray:
+    """A picture of small images with every pixel a square, so that each image has about `LEGIBLE` pixels a side."""
+    factor = max(1, round(LEGIBLE / max(spec.height, spec.width)))
+    return picture.repeat(factor, 0).repeat(factor, 1)
+
+
 def picture_count(spec: ImageSpec) -> int:
     """How many samples a picture shows."""
     return 64
 
 
-def save(values: np.ndarray, spec: ImageSpec, path: Path) -> None:
-    """Write a grid as ``.png``, or uint8 images ``(N, H, W, C)`` in 0..255 as ``.npz`` (key ``images``)."""
+def save(values: np.ndarray, spec: ImageSpec, path: Path, columns: int | None = None) -> None:
+    """Write a grid as ``.png``, small images enlarged, or an ``.npz`` with ``images``, uint8 ``(N, H, W, C)`` from 0 to 255."""
     if path.suffix == ".png":
-        columns = max(1, min(8, len(values)) if len(values) <= 64 else int(len(values) ** 0.5))
-        Image.fromarray(picture(values, spec, columns)).save(path)
+        columns = columns or max(1, min(8, len(values)) if len(values) <= 64 else int(len(values) ** 0.5))
+        Image.fromarray(enlarged(picture(values, spec, columns), spec)).save(path)
         return
     scaled = np.rint(values.astype(np.float32) * (255 / (spec.levels - 1))).astype(np.uint8)
     np.savez_compressed(path, images=scaled.transpose(0, 2, 3, 1))

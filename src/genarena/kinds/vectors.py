@@ -96,8 +96,8 @@ def picture_count(spec: VectorSpec) -> int:
     return 2000
 
 
-def save(values: np.ndarray, spec: VectorSpec, path: Path) -> None:
-    """Write rows as ``.csv`` (with a header) or ``.npz`` (key ``data``)."""
+def save(values: np.ndarray, spec: VectorSpec, path: Path, columns: int | None = None) -> None:
+    """Write rows, which no columns of a picture arrange, as ``.csv`` (with a header) or ``.npz`` (key ``data``)."""
     if path.suffix == ".csv":
         names = spec.names or tuple(f"x{i}" for i in range(spec.dim))
         np.savetxt(path, values, delimiter=",", header=",".join(names), comments="")

@@ -126,6 +126,7 @@ def calibrate(fitted: FittedModel, dataset: Dataset, seed: int = 0) -> Calibrati
     DataError
         Where a split is empty.
     """
+    dataset = fitted.labelled(dataset)
     pairs = [_real_and_fake(fitted, dataset, split, seed + i) for i, split in enumerate(("val", "test"))]
     (logit, real), (tested, truth) = pairs
     scale, bias = platt(logit, real)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -43,6 +43,27 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What a contender must reach, besides the metric that decides, to win.
+
+    Attributes
+    ----------
+    metrics : callable
+        Ids of the evaluator's spaces -> keys of metrics (higher is better); every one must be reached.
+    least : float
+    of_best : bool
+        Whether `least` is a share of the best contender's value, or the value itself.
+    missed : str
+        What is wrong with those who miss it, after a name: "looks less real half way".
+    """
+
+    metrics: Callable[[Sequence[str]], list[str]]
+    least: float
+    of_best: bool
+    missed: str
+
+
+@dataclass(frozen=True)
 class Use:
     """A purpose, how a model is measured for it, and what difference would matter.
 
@@ -68,14 +89,14 @@ class Use:
         How a winner is used; ``DIR`` stands for the comparison.
     catalogue : tuple of Metric
         Metrics that this use brings along.
-    gate : callable, optional
-        Ids of spaces -> keys of metrics (higher is better), and the share of the best contender's value that a winner must
-        reach in each.
+    gate : Gate, optional
     curve : str
         The monitor's number that tells whether training still moved; empty where that does not matter.
     baselines_win : bool
         Whether closed-form baselines can win.
     needs_labels : bool
+    needs_space : str
+        Id of the feature space without which it cannot be measured; empty where any will do.
     """
 
     name: str
@@ -91,10 +112,11 @@ class Use:
     command: str
     view: View = "all"
     catalogue: tuple[Metric, ...] = ()
-    gate: Callable[[Sequence[str]], tuple[list[str], float]] | None = None
+    gate: Gate | None = None
     curve: str = "mse"
     baselines_win: bool = True
-    needs_labels: bool = field(default=False)
+    needs_labels: bool = False
+    needs_space: str = ""
 
 
 def why_not(use: Use, capabilities: Mapping[Capability, str | None], has_labels: bool) -> str | None:

@@ -14,7 +14,7 @@ from ..metrics.frechet import frechet_distance
 from ..metrics.inception import intra_class_scores
 from ..metrics.panel import mean_score
 from ..metrics.score import Undefined
-from .base import Context, Use
+from .base import Context, Gate, Use
 from .reduce import probe_accuracy
 
 MOST_PAIRS = 2000
@@ -152,7 +152,8 @@ CONDITION = Use(
             "Accuracy of a classifier that learnt from samples, as a share of that of one that learnt from real examples.",
         ),
     ),
-    gate=lambda spaces: (["class_variety"], 0.7),
+    gate=Gate(lambda spaces: ["class_variety"], 0.7, False, "varies too little within classes"),
     curve="fd",
     needs_labels=True,
+    needs_space="classifier",
 )

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..fitted import FittedModel
 from ..metrics import Metric, Score
-from .base import Context, Use
+from .base import Context, Gate, Use
 
 PATHS = 200
 STEPS = 9
@@ -59,6 +59,8 @@ INTERPOLATE = Use(
             (0, 1),
         ),
     ),
-    gate=lambda spaces: ([f"midpoint_precision/{space}" for space in spaces], 0.8),
+    gate=Gate(
+        lambda spaces: [f"midpoint_precision/{space}" for space in spaces], 0.8, True, "looks less real half way"
+    ),
     curve="fd",
 )
