@@ -344,14 +344,11 @@ def nearest(features: Tensor) -> Tensor:
 
 def watch_for(game: Game, dataset: Dataset) -> Watch:
     """The watch of a game that learns these data."""
-    field, rows = dataset.fields[dataset.schema.target_name], dataset.splits["train"]
-    picked = np.sort(np.random.default_rng(0).permutation(len(rows))[:SAMPLES])
     loss = getattr(game.config, "loss", None)
     player = next((name for name, networks in game.players.items() if game.sampler in networks), "generator")
     known = loss if loss in LOSSES else "non-saturating"
-    label, labels = dataset.schema.label, dataset.labels("train")
+    label, labels = dataset.schema.label, dataset.labels("train", LABELLED, seed=1)
     labelled = None
     if label is not None and labels is not None:
-        some = np.sort(np.random.default_rng(1).permutation(len(rows))[:LABELLED])
-        labelled = np.asarray(field.values[rows[some]]), labels[some], label.classes
-    return Watch(field.spec, np.asarray(field.values[rows[picked]]), known, player, labelled)
+        labelled = dataset.values("train", LABELLED, seed=1), labels, label.classes
+    return Watch(dataset.schema.target, dataset.values("train", SAMPLES), known, player, labelled)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__, cli_latent
-from .cli_common import Data, DataDir, For, Json, Run, Trust, check_out, load_run, open_like, save, say, stored
-from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError
+from .cli_common import Data, DataDir, For, Json, Run, Seed, Trust, check_out, load_run, open_like, save, say, stored
+from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError, visible
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -176,7 +176,7 @@ def sample(
     run: Run,
     out: Annotated[Path, typer.Option(help=".png or .npz (images), .csv or .npz (rows).")],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
-    seed: int = 0,
+    seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help="Of this class, by name or index (conditional models).")] = None,
     truncation: Annotated[
         float | None, typer.Option(help="Stay near the middle of the prior: better examples, fewer kinds.")
@@ -200,9 +200,11 @@ def reconstruct(
     """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
     from .comparison.measure import alternate
 
+    if n is not None and n < 1:
+        raise UsageError(f"n={n}: ask for at least one.")
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values = stored(fitted, open_like(fitted, data, data_dir))[: n or (32 if out.suffix == ".png" else None)]
+    values = stored(open_like(fitted, data, data_dir))[: n or (32 if out.suffix == ".png" else None)]
     restored = fitted.reconstruct(values)
     save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
 
@@ -222,7 +224,7 @@ def encode(
     check_out(out, (".npz",))
     fitted = load_run(run, use, trust)
     dataset = open_like(fitted, data, data_dir)
-    arrays = {"codes": fitted.encode(stored(fitted, dataset))}
+    arrays = {"codes": fitted.encode(stored(dataset))}
     name = dataset.schema.label_name
     if name:
         arrays["labels"] = np.asarray(dataset.fields[name].values)
@@ -245,7 +247,7 @@ def detect(
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust)
     dataset = open_like(fitted, data, data_dir)
-    scores = fitted.anomaly_score(stored(fitted, dataset))
+    scores = fitted.anomaly_score(stored(dataset))
     p_values = fitted.p_value(scores)
     label, name = dataset.schema.label, dataset.schema.label_name
     with out.open("w", newline="") as file:
@@ -286,6 +288,8 @@ def evaluate(
         found = (own / "evaluator.json").exists()
         if found:
             judge = Evaluator.load(own, dataset, trust=trust)
+            if samples and samples != judge.n:
+                raise UsageError(f"the evaluator in '{own}' compares {judge.n} samples: leave --samples out.")
         else:
             judge = Evaluator.build(dataset, own, samples=samples, progress=say)
     scores = measure_model(fitted, judge)
@@ -456,10 +460,11 @@ def main() -> None:
     try:
         app(prog_name="genarena")
     except GenarenaError as error:
-        typer.echo(f"genarena: {error}", err=True)
+        typer.echo(f"genarena: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        typer.echo(f"genarena: {error.strerror or error}: '{error.filename}'.", err=True)
+        where = f": '{error.filename}'" if error.filename else ""
+        typer.echo(visible(f"genarena: {error.strerror or error}{where}."), err=True)
         sys.exit(74)
     except KeyboardInterrupt:
         typer.echo("genarena: interrupted; the same command goes on from here.", err=True)

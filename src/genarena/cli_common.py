@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .errors import RunError, UsageError
+from .errors import RunError, UsageError, visible
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -21,24 +21,33 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
 
 
+def _seed(value: int) -> int:
+    if not 0 <= value < 2**63:
+        raise UsageError(f"seed={value}: give a whole number from 0 to {2**63 - 1}.")
+    return value
+
+
+Seed = Annotated[int, typer.Option(callback=_seed, help="Of every draw.")]
+
+
 def say(line: str) -> None:
     """A line on standard error."""
-    typer.echo(line, err=True)
+    typer.echo(visible(line), err=True)
 
 
 def open_like(fitted: FittedModel, data: str, data_dir: Path | None, *, told: bool = False) -> Dataset:
-    """Open data in the shape that a model takes, and with its classes where it is told any."""
+    """Open data as a model's own: in the shape and on the grey levels it takes, and with its classes where it is told any."""
     from .data import adapt
 
     dataset = adapt.open_like(data, fitted.spec, data_dir=data_dir)
     return fitted.labelled(dataset) if told else dataset
 
 
-def stored(fitted: FittedModel, dataset: Dataset) -> Any:
-    """Every example's stored values, on the model's own grey levels."""
-    from .data.adapt import stored_like
+def stored(dataset: Dataset) -> Any:
+    """Every example's stored values, in the data's order."""
+    import numpy as np
 
-    return stored_like(dataset, fitted.spec)
+    return np.asarray(dataset.fields[dataset.schema.target_name].values)
 
 
 def load_run(run: Path, use: str | None, trust: bool, checkpoint: str | None = None) -> FittedModel:

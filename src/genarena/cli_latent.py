@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import Data, DataDir, For, Json, Run, Trust, check_out, load_run, open_like, save, say, stored
+from .cli_common import Data, DataDir, For, Json, Run, Seed, Trust, check_out, load_run, open_like, save, say, stored
 from .errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def interpolate(
     out: Annotated[Path, typer.Option(help=".png, .gif (an animation) or .npz.")],
     n: Annotated[int, typer.Option("-n", help="How many ways.")] = 8,
     steps: int = 9,
-    seed: int = 0,
+    seed: Seed = 0,
     data: Annotated[str | None, typer.Option(help="Between these examples (needs an encoder).")] = None,
     use: For = None,
     trust: Trust = False,
@@ -48,7 +48,7 @@ def interpolate(
         fitted.require("sample")
         ends = fitted.latents(2 * n, seed)
     else:
-        ends = fitted.encode(stored(fitted, open_like(fitted, data, data_dir))[: 2 * n])
+        ends = fitted.encode(stored(open_like(fitted, data, data_dir))[: 2 * n])
     half = len(ends) // 2
     spherical = data is None and not fitted.model.straight
     paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=spherical)
@@ -83,7 +83,7 @@ def edit(
     amounts: Annotated[str, typer.Option(help="How far, in standard deviations of the prior.")] = AMOUNTS,
     n: Annotated[int, typer.Option("-n", help="Examples of the test split, one a row.")] = 8,
     steps: Steps = 300,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -95,12 +95,14 @@ def edit(
 
     if sum(option is not None for option in (attribute, component, label)) != 1:
         raise UsageError("say what to change: one of --attribute CLASS, --component NUMBER or --label CLASS.")
+    if against is not None and attribute is None:
+        raise UsageError("--against names the class that --attribute CLASS leads away from: give both.")
     far = _numbers(amounts)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
     latent.require_decoder(fitted)
     dataset = open_like(fitted, data, data_dir, told=True)
-    values, labels = _split(fitted, dataset, "test", n)
+    values, labels = _split(dataset, "test", n)
     if label is not None:
         fitted.class_index(label)  # before anything is inverted
         codes = latent.codes_of(fitted, values, steps, seed, labels=labels)
@@ -111,7 +113,7 @@ def edit(
         direction = (
             _attribute(fitted, dataset, attribute, against, seed)
             if attribute is not None
-            else _component(fitted, component or 0, seed, _split(fitted, dataset, "train")[0])
+            else _component(fitted, component or 0, seed, _split(dataset, "train")[0])
         )
         codes = latent.codes_of(fitted, values, steps, seed, labels=labels)
         grid = latent.edit(fitted, codes, direction, far)
@@ -124,7 +126,7 @@ def _attribute(fitted: FittedModel, dataset: Dataset, attribute: str, against: s
     from . import latent
 
     towards, away = _class_index(dataset, attribute), None if against is None else _class_index(dataset, against)
-    values, labels = _split(fitted, dataset, "train")
+    values, labels = _split(dataset, "train")
     if fitted.capabilities()["encode"] is None:
         codes = fitted.encode(values)
     else:
@@ -152,7 +154,7 @@ def traverse(
     n: Annotated[int, typer.Option("-n", help="Rows: the dimensions that change most; draws with --component.")] = 8,
     label: Annotated[str | None, typer.Option(help="Of this class, by name or index (conditional models).")] = None,
     data: Annotated[str | None, typer.Option(help="Examples whose codes stand in for draws from the prior.")] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -164,7 +166,7 @@ def traverse(
     _at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values = None if data is None else stored(fitted, open_like(fitted, data, data_dir))
+    values = None if data is None else stored(open_like(fitted, data, data_dir))
     space = latent.LatentSpace.of(fitted, values, seed)
     if component is not None:
         direction = _component(fitted, component, seed, values)
@@ -185,7 +187,7 @@ def invert(
     out: Picture,
     steps: Annotated[int, typer.Option(help="Of Adam, for each of four starts.")] = 300,
     n: Annotated[int, typer.Option("-n", help="Examples of the test split.")] = 32,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -196,7 +198,7 @@ def invert(
 
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values, labels = _split(fitted, open_like(fitted, data, data_dir, told=True), "test", n)
+    values, labels = _split(open_like(fitted, data, data_dir, told=True), "test", n)
     found = latent.invert(fitted, values, steps, seed, labels=labels)
     say(f"mean loss {found.before.mean():.4g} at the start, {found.loss.mean():.4g} after {steps} steps")
     restored = fitted.decode(found.latents)
@@ -209,7 +211,7 @@ def mix(
     out: Picture,
     layer: Annotated[int | None, typer.Option(help="The first that takes the fine source (default: half).")] = None,
     n: Annotated[int, typer.Option("-n", help="Sources of each kind.")] = 6,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
 ) -> None:
@@ -227,7 +229,7 @@ def mix(
 def path_length(
     run: Run,
     n: Annotated[int, typer.Option("-n", help="Ways between two draws.")] = 500,
-    seed: int = 0,
+    seed: Seed = 0,
     as_json: Json = False,
     use: For = None,
     trust: Trust = False,
@@ -256,7 +258,7 @@ def truncation(
     amounts: Annotated[str, typer.Option(help="As --truncation of sample; none is no truncation.")] = TRUNCATIONS,
     evaluator: Annotated[Path | None, typer.Option(help="Evaluator folder (default: one is built).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples compared, where one is built.")] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -302,7 +304,7 @@ def probe(
     labels: Annotated[
         str | None, typer.Option(help="Numbers of training labels, separated by commas (default: 50,200,all).")
     ] = None,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -330,7 +332,7 @@ def density_ratio(
     run: Run,
     data: Data,
     out: Annotated[Path, typer.Option(help=".csv: row, log-ratio, ratio, calibrated ratio.")],
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -348,7 +350,7 @@ def density_ratio(
     fitted = load_run(run, use, trust)
     dataset = open_like(fitted, data, data_dir, told=True)
     found = latent.calibrate(fitted, dataset, seed)
-    log_ratios = latent.log_ratio(fitted, *_split(fitted, dataset, "test"))
+    log_ratios = latent.log_ratio(fitted, *_split(dataset, "test"))
     with out.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["row", "log_ratio", "ratio", "calibrated_ratio"])
@@ -369,7 +371,7 @@ def gap(
     run: Run,
     data: Data,
     steps: Annotated[int, typer.Option(help="Steps that each opponent is trained for.")] = 1000,
-    seed: int = 0,
+    seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -419,7 +421,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _split(fitted: FittedModel, dataset: Dataset, split: str, n: int | None = None) -> tuple[Any, Any]:
+def _split(dataset: Dataset, split: str, n: int | None = None) -> tuple[Any, Any]:
     """Stored values and labels (None without) of the first examples of a split."""
     if n is not None:
         _at_least_one(n)
@@ -427,7 +429,7 @@ def _split(fitted: FittedModel, dataset: Dataset, split: str, n: int | None = No
     if not len(rows):
         raise DataError(f"'{dataset.name}' has no {split} examples.")
     labels = dataset.labels(split)
-    return stored(fitted, dataset)[rows], None if labels is None else labels[:n]
+    return stored(dataset)[rows], None if labels is None else labels[:n]
 
 
 def _class_index(dataset: Dataset, name: str) -> int:

@@ -7,6 +7,7 @@ traceback. Anything that is not a `GenarenaError` is a bug and keeps its traceba
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 EXIT_CODES = {
@@ -77,3 +78,25 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else f" Known: {', '.join(names)}."
+
+
+def visible(text: str) -> str:
+    """`text` with the characters spelled out that would act instead of being shown: names come from anybody's files."""
+    return "".join(_spelled(char) if _acts(char) else char for char in text)
+
+
+def _acts(char: str) -> bool:
+    # Unicode: Cc controls, Cs lone surrogates (not encodable), Zl/Zp separators; the bidi classes that override or
+    # isolate a direction. Zero-width joiners stay: scripts and emoji need them.
+    if char in "\n\t":
+        return False
+    bidi = unicodedata.bidirectional(char)
+    return (
+        unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
+        or bidi in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+        or char in "\u200e\u200f\u061c"
+    )
+
+
+def _spelled(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"

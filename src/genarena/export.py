@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UsageError
-from .fitted import FittedModel
+from .fitted import FittedModel, build
 from .game import Model
 
 FORMATS = ("torch", "onnx")
@@ -57,9 +57,13 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     parts = {"decode": torch.zeros(2, z.shape[1])}
     if fitted.capabilities()["encode"] is None:
         parts["encode"] = torch.zeros(2, *fitted.spec.shape)
+    model = build(
+        type(fitted.model), fitted.model.config, fitted.schema, 0
+    ).eval()  # the one that serves stays where it is
+    model.load_state_dict(fitted.model.state_dict())
     written = []
     for method, example in parts.items():
-        network = _Part(fitted.model.cpu(), method).eval()
+        network = _Part(model, method).eval()
         batch = {0: torch.export.Dim("batch", min=1)}
         program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
         if "torch" in formats:

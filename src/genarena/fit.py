@@ -178,6 +178,8 @@ def _fit_locked(
     record = _continue(plan, run, previous, threads) if previous else dict(plan.record)
     if previous and _is_finished(run, record):
         return load_model(run.path, trust=True, device=plan.device)
+    if trainer_of is _train and run.result.exists() and not run.steps():
+        raise RunError(f"'{run.path}' is finished and has no checkpoint to go on from: choose another --out.")
     return trainer_of(plan, run, record, threads, look, show, checkpoint_seconds)
 
 
@@ -234,7 +236,7 @@ def _fit_closed_form(plan: Plan, run: RunFolder, record: dict[str, Any], *_: Any
     progress = Progress(
         images=len(values), seconds=time.perf_counter() - started, cpu_seconds=time.process_time() - cpu
     )
-    return _finish(plan, run, record, model, progress, [], memory)
+    return _finish(plan, run, record, model, progress, memory)
 
 
 def _train(
@@ -292,7 +294,7 @@ def _train(
     trainer.emit("start", text=f"{plan.budget}, about {duration(expected)} with {record['threads']} threads")
     progress = trainer.run()
     distributed.barrier()
-    return _finish(plan, run, record, trainer.serve(), progress, trainer.warnings, memory)
+    return _finish(plan, run, record, trainer.serve(), progress, memory)
 
 
 def make_game(plan: Plan) -> tuple[Game, Loader]:
@@ -359,20 +361,20 @@ def _finish(
     record: dict[str, Any],
     model: Model,
     progress: Progress,
-    warnings: list[str],
     memory: MemoryMeter,
 ) -> FittedModel:
     """Write what is served and how training went."""
     fitted = FittedModel(model, record, plan.device)
     if distributed.is_main():
         write_json(run.config, record)
-        held_out = plan.dataset.values("val")
+        held_out = plan.dataset.values("val", MOST_CALIBRATION)
         if len(held_out) and fitted.capabilities()["anomaly_score"] is None:
-            fitted.calibration = fitted.anomaly_score(held_out[:MOST_CALIBRATION])
+            fitted.calibration = fitted.anomaly_score(held_out)
             write_tensors(run.path / CALIBRATION, {"anomaly_score": torch.from_numpy(fitted.calibration)})
         partial_path = run.path / ".model.partial"
         write_tensors(partial_path, model.state_dict())
         partial_path.replace(run.model)
+        events = list(read_events(run.events))
         result = {
             "sha256": sha256_of(run.model),
             "budget": record["budget"],
@@ -383,8 +385,8 @@ def _finish(
             "rollbacks": progress.rollbacks,
             "peak_memory_mb": round(memory.peak(), 1),
             "parameters": count_parameters(model),
-            "warnings": warnings,
-            "alarms": episodes(read_events(run.events)),
+            "warnings": [event["text"] for event in events if event["kind"] == "warning"],
+            "alarms": episodes(events),
             "best": read_best(run.path),
         }
         write_json(run.result, result)

@@ -414,9 +414,10 @@ def _check_size(model_class: type[Model], config: Any, schema: Schema, path: Pat
 
 def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
     """The class a ``config.json`` names, after checking that we can read it."""
-    if not isinstance(record, dict) or not {"format", "model", "config", "schema"} <= set(record):
+    parts = {"format": int, "model": str, "config": dict, "schema": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in parts.items()):
         raise RunError(f"'{folder / 'config.json'}' is not the configuration of a genarena run.")
-    if not isinstance(record["format"], int) or record["format"] > FORMAT:
+    if record["format"] > FORMAT:
         raise RunError(f"'{folder}' was written by a newer genarena (format {record['format']}): upgrade to read it.")
     if record.get("code") is None:
         if record["model"] not in MODELS:

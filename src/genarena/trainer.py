@@ -193,41 +193,38 @@ class Trainer:
                 self._save()
         saved_at = logged_at = time.monotonic()
         save_seconds = 0.0
-        saved_round = self.progress.round
         while not self._finished():
             before = self.progress.images
+            result = None
             try:
                 result = self.step()
+                self._read(result, before)
             except NonFinite as trouble:
                 self._recover(trouble)
-                continue
-            self._read(result, before)
-            if self._finished():
+            passed = self.progress.images // self.every > before // self.every
+            if passed or self._finished():
                 self._look()
-            elif self.progress.images // self.every > before // self.every:
-                self._look()
+            if passed and result and not self._finished():
                 # Isolated bad rounds are forgiven. A roll-back comes back to here and not to where the clock had a
                 # checkpoint written, so that a run that was killed in between ends like one that was not.
                 self.progress = replace(self.progress, skips=0, milestone=self.progress.round)
                 self._clear()
             now = time.monotonic()
-            if now - logged_at > LOG_SECONDS:
+            if result and now - logged_at > LOG_SECONDS:
                 logged_at = now
                 self._log(result)
             due = now - saved_at > max(self.checkpoint_seconds, CHECKPOINT_SHARE * save_seconds)
-            due = due or self.progress.milestone == self.progress.round
+            due = result is not None and (due or self.progress.milestone == self.progress.round)
             stop, save = distributed.any_([self._signal is not None, due], self.device)
             if stop or save or self._finished():
-                self._log(result)
+                if result:
+                    self._log(result)
                 began = time.monotonic()
                 self._save()
-                saved_round = self.progress.round
                 saved_at = time.monotonic()
                 save_seconds = saved_at - began
             if stop:
                 raise Interrupted(self._signal or signal.SIGTERM)
-        if saved_round != self.progress.round:  # the last round was skipped
-            self._save()
         self.emit("end", text="budget reached")
 
     def step(self) -> Round:
@@ -268,8 +265,12 @@ class Trainer:
     def _look(self) -> None:
         if self.monitor is None or not distributed.is_main():
             return
-        with torch.random.fork_rng(), torch.no_grad():
-            numbers = self.monitor(self.serve(), self.progress.images)
+        try:
+            with torch.random.fork_rng(), torch.no_grad():
+                numbers = self.monitor(self.serve(), self.progress.images)
+        except OSError as error:  # of what it writes; the checkpoint will say whether training can go on
+            self._warn(f"nothing kept of the look at {self.progress.images:,} images: {error.strerror or error}")
+            return
         if numbers:
             self.emit("monitor", numbers)
 
@@ -345,6 +346,8 @@ class Trainer:
         average = self.referee.average
         loaded = self.folder.load(step, self.game.state_dict(), average.state if average else {})
         state = {k: v for k, v in loaded.state.items() if k in Progress.__dataclass_fields__}
+        if not all(type(number) in (int, float) for number in state.values()):
+            raise RunError("its counters are not numbers.")
         self.game.load_state_dict(loaded.model)
         if average:
             for name, tensor in average.state.items():

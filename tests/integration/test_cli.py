@@ -532,3 +532,40 @@ def test_unknown_verbs_and_options_are_usage_errors(genarena: Callable[..., Done
         done = genarena(*arguments)
         assert done.code == 2 and done.out == ""
         assert "Traceback" not in done.err and "--help" in done.err
+
+
+def test_names_that_would_act_on_a_terminal_are_spelled_out(tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    record = {"format": 1, "model": "\x1b[2J\x07evil", "config": {}, "schema": {}}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    done = genarena("sample", tmp_path, "--out", tmp_path / "x.png")
+    assert_is_told(done, 4, r"\x1b[2J\x07evil")
+    assert "\x1b" not in done.err and "\x07" not in done.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": ["gan"]},
+        {"config": [1]},
+        {"schema": []},
+        {"schema": {}},
+        {"schema": {"image": 3}},
+        {"schema": {"label": {"spec": "label", "role": "target", "classes": ["a"], "frequencies": [1.0]}}},
+    ],
+)
+def test_damaged_configurations(
+    change: dict[str, Any], vae: Path, tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    shutil.copytree(vae, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    done = genarena("sample", tmp_path / "run", "--out", tmp_path / "x.png")
+    assert done.code in (3, 4)
+    assert_is_told(done, done.code)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_seeds_that_are_none(seed: int, vae: Path, tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    assert_is_told(genarena("sample", vae, "--seed", seed, "--out", tmp_path / "x.png"), 2, f"seed={seed}: give")
+    assert_is_told(genarena("path-length", vae, "--seed", seed), 2, f"seed={seed}: give")

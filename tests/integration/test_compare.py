@@ -305,6 +305,19 @@ def test_models_that_break_fail_alone(workplace: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cells_here")
+def test_a_refused_command_changes_no_plan(workplace: Path, tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    words = ["compare", workplace / "plain.npy", "--models", "pca", "--seeds", 1, "--out", tmp_path / "out", "--quiet"]
+    first = ["--budget", "1k images", "--samples", 20]
+    assert genarena(*words, *first).code == 0
+    plan = (tmp_path / "out" / "plan.json").read_bytes()
+    assert json.loads(plan)["device"] == "cpu"  # the one it was, where nothing was said
+    refused = genarena(*words, "--budget", "2k images", "--samples", 10)
+    assert refused.code == 4 and "compares 20 samples" in refused.err
+    assert (tmp_path / "out" / "plan.json").read_bytes() == plan
+    assert genarena(*words, *first).code == 0
+
+
+@pytest.mark.usefixtures("cells_here")
 def test_labels_that_no_classifier_can_tell(tmp_path: Path, genarena: Callable[..., Done]) -> None:
     """A class is then judged by nobody: that is said before training, and is no end to the other uses."""
     rng = np.random.default_rng(0)

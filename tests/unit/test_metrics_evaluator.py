@@ -21,7 +21,10 @@ from genarena.metrics import PANEL, Evaluator, FeatureSpace
 from genarena.metrics.fitting import fit_spaces
 from genarena.metrics.selftest import _verdict
 from genarena.metrics.spaces import NetRecord
+from genarena.metrics.spectrum import power_spectra
 from genarena.nets.features import ClassifierNet, RandomConvFeatures
+from genarena.report.plots import power_spectra as draw_spectra
+from genarena.report.schema import Spectra
 
 
 def split(count: int, train: int, val: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -202,6 +205,12 @@ def test_spectrum(evaluator: Evaluator, digit_data: Dataset) -> None:
     train = digit_data.values("train")[:400]
     frequency, power = evaluator.spectrum(train)
     assert frequency.tolist() == [0.125, 0.25, 0.375, 0.5] and power.shape == (4,)
+    np.testing.assert_allclose(power, power_spectra(train, 17).mean(0))
+    assert (power > 0).all()  # not decibels: the report draws it on a logarithmic axis
+    plot = draw_spectra(
+        Spectra(frequency=frequency.tolist(), real=power.tolist(), contenders={"gan": power.tolist()}), {"gan": 0}
+    )
+    assert plot is not None
 
 
 def test_build_is_reproducible_and_leaves_global_generators_alone(

@@ -448,3 +448,13 @@ def test_report_imports_neither_torch_nor_the_rest_of_genarena() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["genarena", "genarena.errors", "genarena.files"]
+
+
+def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:
+    write_comparison(tmp_path)
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    for name in (".report.html.part", ".report.html.partial"):
+        (tmp_path / name).symlink_to(victim)
+    report = build_report(tmp_path)
+    assert victim.read_text() == "mine" and not report.is_symlink()

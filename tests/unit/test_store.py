@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genarena.data import Dataset, ImageSpec, open_dataset
-from genarena.data.adapt import open_like, stored_like
+from genarena.data import Dataset, ImageSpec, VectorSpec, open_dataset
+from genarena.data.adapt import open_like, values_like
 from genarena.data.fields import Quarantined
 from genarena.data.store import load_dataset, save_dataset
 from genarena.errors import DataError, RunError
@@ -113,16 +113,26 @@ def test_codes_are_put_on_the_models_grey_levels() -> None:
     binary = np.random.default_rng(0).integers(0, 2, (30, 8, 8), dtype=np.uint8)
     dataset = open_dataset(binary)
     assert isinstance(dataset.schema.target, ImageSpec) and dataset.schema.target.levels == 2
-    np.testing.assert_array_equal(stored_like(dataset, ImageSpec(1, 8, 8, 17)), 16 * binary[:, None])
-    np.testing.assert_array_equal(stored_like(dataset, ImageSpec(1, 8, 8, 2)), binary[:, None])
+    wide = values_like(dataset, ImageSpec(1, 8, 8, 17))
+    assert wide.schema.target == ImageSpec(1, 8, 8, 17)
+    np.testing.assert_array_equal(wide.fields["image"].values, 16 * binary[:, None])
+    assert open_like(binary, ImageSpec(1, 8, 8, 17)).fingerprint == wide.fingerprint
+    assert values_like(dataset, ImageSpec(1, 8, 8, 2)) is dataset
+
+
+def test_rows_are_standardised_as_the_models_were(vectors: Dataset) -> None:
+    spec = VectorSpec(4, (1.0,) * 4, (2.0,) * 4)
+    seen = values_like(vectors, spec)
+    assert seen.schema.target == spec
+    np.testing.assert_array_equal(seen.values("test"), vectors.values("test"))
 
 
 def test_examples_keep_the_datas_order(images: Dataset) -> None:
-    np.testing.assert_array_equal(stored_like(images, images.schema.target), images.fields["image"].values)
+    assert values_like(images, images.schema.target) is images
 
 
 def test_data_of_another_shape_or_kind_are_refused(images: Dataset, vectors: Dataset) -> None:
     with pytest.raises(DataError, match=r"takes examples of shape \(1, 9, 8\)"):
-        stored_like(images, ImageSpec(1, 9, 8))
+        values_like(images, ImageSpec(1, 9, 8))
     with pytest.raises(DataError, match=r"has \(4,\)"):
-        stored_like(vectors, ImageSpec(1, 8, 8))
+        values_like(vectors, ImageSpec(1, 8, 8))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -451,6 +453,52 @@ def test_looks_come_at_their_cadence_and_leave_no_trace(make: Callable[..., Trai
     assert all(torch.equal(t, plain.game.state_dict()[name]) for name, t in watched.game.state_dict().items())
 
 
+@pytest.mark.parametrize("spoilt", [4, ROUNDS - 1])
+def test_a_skipped_round_loses_no_look(spoilt: int, make: Callable[..., Trainer]) -> None:
+    """The fifth round is where the model is first looked at, the twentieth is the last."""
+    looks: list[int] = []
+    trainer = make(poison("loss", range(spoilt, spoilt + 1)), monitor=lambda _, images: looks.append(images) or {})
+    trainer.run()
+    assert looks == [0, 80, 160, 240, 320]
+    assert trainer.folder.steps()[0] == ROUNDS
+
+
+def test_a_last_round_that_spoils_a_buffer_is_rolled_back_and_played_again(make: Callable[..., Trainer]) -> None:
+    trainer = make(poison("buffer", range(ROUNDS - 1, ROUNDS), times=1))
+    progress = trainer.run()
+    assert (progress.images, progress.rollbacks) == (16 * ROUNDS, 1)
+    assert finite(trainer.serve().state_dict())
+    assert [e.kind for e in trainer.sinks[0].events][-1] == "end"  # type: ignore[attr-defined]
+
+
+def test_a_disk_that_is_full_at_a_look_is_a_warning(make: Callable[..., Trainer]) -> None:
+    def monitor(_game: Any, images: int) -> dict[str, float]:
+        if images == 160:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return {"score": float(images)}
+
+    trainer = make(monitor=monitor)
+    trainer.run()
+    assert [e.numbers["score"] for e in events_of(trainer, "monitor")] == [0, 80, 240, 320]
+    texts = [e.text for e in events_of(trainer, "warning")]
+    assert texts == ["nothing kept of the look at 160 images: No space left on device"]
+
+
+@pytest.mark.parametrize("state", ["many", None, True, [1]])
+def test_counters_that_are_no_numbers_are_refused(state: Any, make: Callable[..., Trainer], tmp_path: Path) -> None:
+    trainer = make()
+    trainer.run()
+    load = RunFolder.load
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            RunFolder,
+            "load",
+            lambda *words: replace(found := load(*words), state={**found.state, "images": state}),
+        )
+        with pytest.raises(RunError, match="no intact checkpoint"):
+            make()
+
+
 def run_plan(dataset: Dataset, model: str = "autoencoder", **options: Any) -> Any:
     options.setdefault("budget", "320 images")
     options.setdefault("settings", {"latent_dim": 2} if model == "pca" else SMALL)
@@ -695,6 +743,46 @@ def test_damaged_best_weights_are_not_loaded(images: Dataset, tmp_path: Path) ->
     (tmp_path / "best.safetensors").write_bytes(content)
     with pytest.raises(RunError, match="kept no best weights"):
         load_model(tmp_path, checkpoint="best")
+
+
+def test_warnings_survive_a_kill(images: Dataset, tmp_path: Path) -> None:
+    """What is told of a run comes from its record, and not from the process that ended it."""
+    fit(run_plan(images), tmp_path, threads=1)
+    with (tmp_path / "events.jsonl").open("a") as file:
+        event = {"kind": "warning", "round": 20, "images": 320, "seconds": 0, "cpu_seconds": 0, "numbers": {}}
+        file.write(json.dumps({**event, "text": "round skipped", "name": ""}) + "\n")
+    fitted = fit(run_plan(images, budget="640 images"), tmp_path, threads=1)
+    assert fitted.record["budget"] == "640 images"
+    assert read_json(tmp_path / "result.json")["warnings"] == ["round skipped"]
+
+
+def test_a_run_without_checkpoints_cannot_be_extended(images: Dataset, tmp_path: Path) -> None:
+    fit(run_plan(images), tmp_path, threads=1)
+    before = sha256_of(tmp_path / "model.safetensors")
+    shutil.rmtree(tmp_path / "checkpoints")
+    fit(run_plan(images), tmp_path, threads=1)  # finished: nothing to do
+    with pytest.raises(RunError, match="is finished and has no checkpoint to go on from"):
+        fit(run_plan(images, budget="640 images"), tmp_path, threads=1)
+    assert sha256_of(tmp_path / "model.safetensors") == before
+
+
+def test_examples_that_are_measured_are_of_every_class() -> None:
+    """Data may come sorted by class: a prefix of a split would be a part of the classes."""
+    labels = np.arange(4000) // 1000
+    images = (np.random.default_rng(0).random((4000, 8, 8)) * 40 + 60 * labels[:, None, None]).astype(np.uint8)
+    dataset = replace(open_dataset(images), splits={"train": np.arange(0, 4000, 2), "val": np.arange(1, 4000, 2)})
+    some = dataset.rows("val", 400)
+    assert np.bincount(labels[some], minlength=4).min() > 70
+    assert (np.diff(some) > 0).all() and np.array_equal(some, dataset.rows("val", 400))
+    assert not np.array_equal(some, dataset.rows("val", 400, seed=1))
+    assert np.array_equal(dataset.rows("val", 5000), dataset.splits["val"])
+    model = MODELS["gan"]
+    config = model.Config.parse({"network": {"architecture": "mlp", "width": 8}})
+    fitted = FittedModel(build(model, config, dataset.schema, 0), {"model": "gan"})
+    fitted.sample = lambda n, seed=0: images[:, None][np.random.default_rng(seed).permutation(4000)[:n]]  # type: ignore[assignment]
+    every = validation_monitor(dataset)(fitted, 0)["fd"]
+    fitted.sample = lambda n, seed=0: images[:1000, None][:n]  # type: ignore[assignment]
+    assert every < 0.1 * validation_monitor(dataset)(fitted, 0)["fd"]
 
 
 def test_the_validation_distance_is_that_of_the_val_split(digits: Dataset) -> None:

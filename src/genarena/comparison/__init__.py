@@ -140,6 +140,7 @@ def compare(
     with RunFolder(folder).lock():
         _prepare(folder, plan, dataset)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
+        write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
         _say_what_cannot_be_measured(plan, judge, say)
         each = f" with {threads} threads each" if threads else ""
         say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
@@ -177,7 +178,7 @@ def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) 
 
 
 def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
-    """Write plan and data, or check that the folder's are the same."""
+    """Write plan and data, or check that the folder's can become these."""
     path = folder / "plan.json"
     plan = Plan.from_json(json.loads(json.dumps(plan.to_json())))  # as it will be read again
     if path.exists():
@@ -192,7 +193,8 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
             raise RunError(f"'{folder}' has runs of {before.budget}: they can be extended, not cut to {plan.budget}.")
     elif any(not p.name.startswith(".") for p in folder.iterdir()):
         raise RunError(f"'{folder}' holds files, but no comparison: choose an empty --out.")
-    write_json(path, plan.to_json())
+    else:
+        write_json(path, plan.to_json())
     if not (folder / "data" / "dataset.json").exists():
         save_dataset(dataset, folder / "data")
 

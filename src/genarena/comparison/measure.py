@@ -129,7 +129,7 @@ def validation_monitor(dataset: Dataset, space: FeatureSpace | None = None) -> M
     if len(dataset.splits["val"]) < 2:
         return lambda fitted, images: {}
     space = space or random_space(dataset.schema.target)
-    reference = space(dataset.values("val")[:MOST_WATCHED])
+    reference = space(dataset.values("val", MOST_WATCHED))
 
     def read(fitted: FittedModel, _images: int) -> dict[str, float]:
         if fitted.capabilities()["sample"] is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from ..budget import Budget
 from ..data import Dataset
 from ..errors import RunError, UsageError, did_you_mean
+from ..fit import choose_device, model_name
 from ..game import Game, Model
 from ..models import MODELS, find_model
 from ..uses import USES, find_use
@@ -176,7 +177,8 @@ def make_plan(
         raise UsageError(f"'{use}' needs labels, and '{dataset.name}' has none: give some, or leave --for out.")
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     chosen = _checkpoint(checkpoint)
-    return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), device, dataset.fingerprint, chosen)
+    where = choose_device(device).type
+    return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), where, dataset.fingerprint, chosen)
 
 
 def _checkpoint(name: Any) -> str:
@@ -209,8 +211,6 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 
 def source_of(model_class: type[Model]) -> str:
     """``file.py:Class`` of a class, so that a process of its own can import it."""
-    from ..fit import model_name
-
     if model_class in MODELS.values():
         return model_name(model_class)
     try:

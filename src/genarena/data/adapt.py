@@ -13,27 +13,30 @@ from .sources import open_dataset
 
 
 def open_like(source: Any, spec: Spec, **options: Any) -> Dataset:
-    """Open data resized to the shape that a model of `spec` takes."""
+    """Open data as those of a model of `spec`: resized to its shape, see `values_like`."""
     if isinstance(spec, ImageSpec) and not isinstance(source, Dataset):
         options = {"size": (spec.height, spec.width), "channels": spec.channels, **options}
-    return open_dataset(source, **options)
+    return values_like(open_dataset(source, **options), spec)
 
 
-def stored_like(dataset: Dataset, spec: Spec) -> np.ndarray:
-    """Every example's stored values, in the data's order, on the grey levels of `spec`.
+def values_like(dataset: Dataset, spec: Spec) -> Dataset:
+    """The same examples as stored values of `spec`: on its grey levels, or standardised by its mean and scale.
 
     Raises
     ------
     DataError
         Where the data are of another kind or shape.
     """
-    own = dataset.schema.target
-    values = np.asarray(dataset.fields[dataset.schema.target_name].values)
+    name, own = dataset.schema.target_name, dataset.schema.target
     if type(own) is not type(spec) or own.shape != spec.shape:
         raise DataError(f"the model takes examples of shape {spec.shape}; '{dataset.name}' has {own.shape}.")
-    if isinstance(own, ImageSpec) and isinstance(spec, ImageSpec) and own.levels != spec.levels:
+    if own == spec:
+        return dataset
+    field = dataset.fields[name]
+    values = np.asarray(field.values)
+    if isinstance(own, ImageSpec) and isinstance(spec, ImageSpec):
         values = np.rint(values * ((spec.levels - 1) / (own.levels - 1))).astype(np.uint8)
-    return values
+    return replace(dataset, fields={**dataset.fields, name: replace(field, spec=spec, values=values)})
 
 
 def labelled_like(dataset: Dataset, spec: LabelSpec | None) -> Dataset:

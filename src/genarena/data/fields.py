@@ -162,17 +162,22 @@ class Schema:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Schema:
         """Rebuild a schema; raises `DataError` on a record that no genarena wrote."""
+        if not isinstance(record, Mapping):
+            raise DataError("the stored schema is not a mapping of fields.")
         specs: dict[str, Spec] = {}
         roles: dict[str, Role] = {}
         for name, entry in record.items():
-            values = dict(entry)
             try:
+                values = dict(entry)
                 roles[name] = values.pop("role")
                 kind = _SPECS[values.pop("spec")]
                 specs[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
                 _check(specs[name])
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"field '{name}' of the stored schema cannot be read: {error}") from error
+        targets = [name for name, role in roles.items() if role == "target"]
+        if len(targets) != 1 or isinstance(specs[targets[0]], LabelSpec):
+            raise DataError("the stored schema does not have one field to generate.")
         return cls(specs, roles)
 
 
@@ -223,14 +228,21 @@ class Dataset:
     def schema(self) -> Schema:
         return Schema({n: f.spec for n, f in self.fields.items()}, {n: f.role for n, f in self.fields.items()})
 
-    def values(self, split: str) -> np.ndarray:
-        """The target's stored values of a split (a copy)."""
-        return np.asarray(self.fields[self.schema.target_name].values[self.splits[split]])
+    def rows(self, split: str, most: int | None = None, seed: int = 0) -> np.ndarray:
+        """Indices of a split, in order; at most so many, drawn at random, since data may come sorted by class."""
+        rows = self.splits[split]
+        if most is None or len(rows) <= most:
+            return rows
+        return rows[np.sort(np.random.default_rng(seed).permutation(len(rows))[:most])]
 
-    def labels(self, split: str) -> np.ndarray | None:
-        """The class indices of a split, or None without labels."""
+    def values(self, split: str, most: int | None = None, seed: int = 0) -> np.ndarray:
+        """The target's stored values of `rows` (a copy)."""
+        return np.asarray(self.fields[self.schema.target_name].values[self.rows(split, most, seed)])
+
+    def labels(self, split: str, most: int | None = None, seed: int = 0) -> np.ndarray | None:
+        """The class indices of `rows`, or None without labels."""
         name = self.schema.label_name
-        return None if name is None else np.asarray(self.fields[name].values[self.splits[split]])
+        return None if name is None else np.asarray(self.fields[name].values[self.rows(split, most, seed)])
 
     @cached_property
     def fingerprint(self) -> str:

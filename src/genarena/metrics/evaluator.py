@@ -28,7 +28,7 @@ from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
 from .score import Score, Undefined
 from .selftest import self_test
 from .spaces import FeatureSpace, TargetSpec
-from .spectrum import frequencies, log_spectrum, power_spectra
+from .spectrum import frequencies, power_spectra
 
 FORMAT = 1
 PROTOCOL = 2  # of the metrics' definitions: scores of different ones are not comparable
@@ -282,7 +282,7 @@ class Evaluator:
         return self._training_values[rows]
 
     def spectrum(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Frequencies in cycles per pixel ``(B,)`` and the images' mean power in decibels ``(B,)``, to plot.
+        """Frequencies in cycles per pixel ``(B,)`` and the images' mean power ``(B,)``, to plot.
 
         Raises
         ------
@@ -293,7 +293,7 @@ class Evaluator:
             raise UsageError("Only images have a power spectrum.")
         self._check(images)
         power = power_spectra(images, self.spec.levels)
-        return frequencies(self.spec.height, self.spec.width), log_spectrum(power)
+        return frequencies(self.spec.height, self.spec.width), power.mean(0)
 
     @cached_property
     def _training_values(self) -> np.ndarray:

@@ -7,7 +7,6 @@ no script and asks for nothing from anywhere; its Content-Security-Policy says s
 from __future__ import annotations
 
 import math
-import os
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from genarena.errors import StorageError
+from genarena.files import write_atomic
 from genarena.report import plots
 from genarena.report.numbers import DASH, interval, number
 from genarena.report.pictures import Picture, embed_picture
@@ -75,10 +75,9 @@ def build_report(folder: Path) -> Path:
     folder = Path(folder)
     comparison = read_comparison(folder)
     page = _environment().get_template("template.html").render(**_context(comparison, folder))
-    target, draft = folder / FILENAME, folder / f".{FILENAME}.part"
+    target = folder / FILENAME
     try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, target)
+        write_atomic(target, page.encode())
     except OSError as error:
         raise StorageError(f"Cannot write {target}: {error.strerror or error}.") from error
     return target

@@ -6,13 +6,12 @@ some without raising `FORMAT`; a missing or mistyped one is an error that names 
 
 from __future__ import annotations
 
-import unicodedata
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from genarena.errors import RunError
+from genarena.errors import RunError, visible
 from genarena.files import read_json
 
 FILENAME = "comparison.json"
@@ -243,36 +242,19 @@ def read_comparison(folder: Path) -> Comparison:
             "use the release that wrote it, or run the comparison again."
         )
     try:
-        return Comparison.model_validate(_visible(raw))
+        return Comparison.model_validate(_shown(raw))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path}: {place}: {first['msg']}. See docs/comparison-schema.md.") from error
 
 
-def _visible(value: Any) -> Any:
-    """Spell out, in every string of a JSON value, the characters that would act instead of being shown."""
+def _shown(value: Any) -> Any:
+    """A JSON value with every string `visible`."""
     if isinstance(value, str):
-        return "".join(_spelled(char) if _acts(char) else char for char in value)
+        return visible(value)
     if isinstance(value, list):
-        return [_visible(item) for item in value]
+        return [_shown(item) for item in value]
     if isinstance(value, dict):
-        return {_visible(key): _visible(item) for key, item in value.items()}
+        return {_shown(key): _shown(item) for key, item in value.items()}
     return value
-
-
-def _acts(char: str) -> bool:
-    # Unicode: Cc controls, Cs lone surrogates (not encodable), Zl/Zp separators; the bidi classes that override or
-    # isolate a direction. Zero-width joiners stay: scripts and emoji need them.
-    if char in "\n\t":
-        return False
-    bidi = unicodedata.bidirectional(char)
-    return (
-        unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
-        or bidi in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-        or char in "\u200e\u200f\u061c"
-    )
-
-
-def _spelled(char: str) -> str:
-    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
