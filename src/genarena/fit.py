@@ -367,13 +367,14 @@ def _finish(
     fitted = FittedModel(model, record, plan.device)
     if distributed.is_main():
         write_json(run.config, record)
+        partial_path = run.path / ".model.partial"
+        write_tensors(partial_path, model.state_dict())
+        partial_path.replace(run.model)
+        # After the weights that it belongs to: until the result names these, a run killed in between is not loaded.
         held_out = plan.dataset.values("val", MOST_CALIBRATION)
         if len(held_out) and fitted.capabilities()["anomaly_score"] is None:
             fitted.calibration = fitted.anomaly_score(held_out)
             write_tensors(run.path / CALIBRATION, {"anomaly_score": torch.from_numpy(fitted.calibration)})
-        partial_path = run.path / ".model.partial"
-        write_tensors(partial_path, model.state_dict())
-        partial_path.replace(run.model)
         events = list(read_events(run.events))
         result = {
             "sha256": sha256_of(run.model),

@@ -100,7 +100,7 @@ def compare(
     threads : int, optional
         CPU threads of each run; by default the cores shared among the jobs.
     samples : int, optional
-        Samples compared, at most 5000.
+        Samples compared; by default 5000, or as many as there are.
     evaluator : str or Path, optional
         The folder of an evaluator built on the same data, to compare with earlier scores.
     features : str or Path, optional
