@@ -21,6 +21,7 @@ from torch import Tensor
 
 from genarena.data import Batch, ImageSpec, Schema
 from genarena.fitted import build
+from genarena.machine import keep_freed_memory
 from genarena.models.stylegan import StyleGAN
 from genarena.nets import stylegan_layers as layers
 from genarena.referee import Referee
@@ -120,5 +121,6 @@ def compare(size: int, settings: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training does; for both sides
     for size in [int(word) for word in sys.argv[1:]] or [32, 64]:
         compare(size, {})

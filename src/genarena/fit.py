@@ -386,7 +386,7 @@ def _finish(
             "rollbacks": progress.rollbacks,
             "peak_memory_mb": round(memory.peak(), 1),
             "parameters": count_parameters(model),
-            "warnings": [event["text"] for event in events if event["kind"] == "warning"],
+            "warnings": [event.get("text", "") for event in events if event.get("kind") == "warning"],
             "alarms": episodes(events),
             "best": read_best(run.path),
         }
