@@ -156,7 +156,7 @@ def test_a_nested_setting_changes_itself_alone(name: str) -> None:
     default = MODELS[name].Config.parse({}).network
     changed = MODELS[name].Config.parse({"network": {"width": 8}}).network
     assert changed == default.model_copy(update={"width": 8})
-    with pytest.raises(UsageError, match=r"unknown setting 'network\.widht'\. Did you mean 'width'\?"):
+    with pytest.raises(UsageError, match=r"unknown setting 'network\.widht'\. Did you mean 'network\.width'\?"):
         MODELS[name].Config.parse({"network": {"widht": 8}})
 
 
