@@ -2,8 +2,9 @@
 
 Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes, of digits or of
 another set: ``transfer:fashion-mnist``), ``small`` (augmentation of few examples), ``ablation`` (BigGAN's parts),
-``truncation`` (of its noise), ``stability`` (how often games fail) and ``labels`` (conditional models asked for classes;
-``labels:cgan:cvaegan`` names them). ``fashion-mnist`` is looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
+``truncation`` (of its noise), ``stability`` (how often games fail), ``gap`` (the duality gap against the true distance) and
+``labels`` (conditional models asked for classes; ``labels:cgan:cvaegan`` names them). ``fashion-mnist`` is looked for in
+``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from genarena import trainer
 from genarena.data import Dataset, open_dataset
+from genarena.duality import duality_gap, fresh_discriminator_accuracy
 from genarena.errors import TrainingError
 from genarena.events import read_events
 from genarena.files import read_json
@@ -232,6 +236,36 @@ def stability(budget: str = "30k images", seeds: int = 4) -> None:
         )
 
 
+CHECKPOINTS = (500, 1000, 2000, 4000, 8000, 16_000, 32_000)  # images
+
+
+def gap(steps: int = 300, seeds: int = SEEDS) -> None:
+    """Does the duality gap tell how far samples are from the data? On ring8, against the exact Wasserstein distance."""
+    dataset = open_dataset("ring8")
+    for seed in range(seeds):
+        found: list[dict[str, float]] = []
+        with tempfile.TemporaryDirectory() as folder:
+            for images in CHECKPOINTS:
+                fitted, _ = trained("gan", dataset, folder, budget=f"{images} images", seed=seed)
+                real = dataset.values("test")[:1000]
+                apart = cdist(real, fitted.sample(len(real), seed=1000 + seed), "sqeuclidean")
+                row = {"images": images, "w2": float(apart[linear_sum_assignment(apart)].mean() ** 0.5)}
+                row["gap"] = duality_gap(fitted, dataset, steps, seed).gap
+                row["accuracy"] = fresh_discriminator_accuracy(fitted, dataset, steps, seed)
+                found.append({k: round(v, 4) for k, v in row.items()})
+                tell({"game": "gan on ring8", "seed": seed, "steps": steps, **found[-1]})
+        for name in ("gap", "accuracy"):
+            rank = spearmanr([row[name] for row in found], [row["w2"] for row in found]).statistic
+            tell(
+                {
+                    "game": "gan on ring8",
+                    "seed": seed,
+                    "steps": steps,
+                    f"rank correlation of {name} and w2": round(float(rank), 3),
+                }
+            )
+
+
 def runs_of(
     model: str, dataset: Dataset, budget: str, seeds: int = SEEDS, **settings: Any
 ) -> Iterator[tuple[int, FittedModel]]:
@@ -275,7 +309,7 @@ def labels(*models: str, budget: str = "200k images") -> None:
 
 
 PARTS: dict[str, Callable[..., None]] = {
-    part.__name__: part for part in (stacked, transfer, small, ablation, truncation, stability, labels)
+    part.__name__: part for part in (stacked, transfer, small, ablation, truncation, stability, gap, labels)
 }
 
 if __name__ == "__main__":
