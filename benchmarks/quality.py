@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from genarena.data import open_dataset
-from genarena.data.adapt import stored_like
+from genarena.data.adapt import values_like
 from genarena.data.builtin import count_modes, mixture
 from genarena.files import read_json
 from genarena.fit import fit, plan
@@ -50,7 +50,7 @@ def likelihood(budget: str = "19 min", threads: int | None = 2) -> None:
     with tempfile.TemporaryDirectory() as folder:
         fitted = fit(plan("vae", dataset, budget=budget, settings=settings), folder, threads=threads, show="live")
         result = read_json(Path(folder) / "result.json")
-    test = stored_like(dataset, fitted.spec)[dataset.splits["test"]]
+    test = values_like(dataset, fitted.spec).values("test")
     started = time.perf_counter()
     nats = {f"nll_{k}": round(-float(np.mean(fitted.log_prob(test, k), dtype=np.float64)), 3) for k in (1, 1000)}
     spent = {"images": result["images"], "seconds": result["seconds"], "cpu_seconds": result["cpu_seconds"]}

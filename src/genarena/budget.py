@@ -53,7 +53,7 @@ class Budget:
         thousand = {"k": 1e3, "m": 1e6, "": 1.0}[(match[2] or "").lower()]
         amount = float(match[1]) * factor * thousand
         if not 0 < amount <= MOST:
-            raise UsageError(f"budget '{text}' is no amount of training: give a positive, finite one.")
+            raise UsageError(f"budget '{text}' is no amount of training: give a positive one, at most {MOST:.0e}.")
         return cls(amount, unit)
 
     @classmethod

@@ -67,7 +67,10 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> di
             if expected is not None:
                 if names != set(expected):
                     odd = sorted(names ^ set(expected))[0]
-                    raise RunError(f"'{path}' holds other tensors than its configuration says ('{odd[:80]}').")
+                    raise RunError(
+                        f"'{path}' holds other tensors than its configuration says ('{odd[:80]}'): was it made by another "
+                        "release of genarena?"
+                    )
                 for name, tensor in expected.items():
                     if tuple(file.get_slice(name).get_shape()) != tuple(tensor.shape):
                         raise RunError(f"'{path}': tensor '{name[:80]}' has another shape than its configuration says.")

@@ -283,12 +283,12 @@ def evaluate(
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
         judge = evaluator_of(run, trust=trust)
     else:
-        dataset = open_like(fitted, data, data_dir)
+        dataset = open_like(fitted, data, data_dir, told=True)
         own = evaluator or run / "evaluator"
         found = (own / "evaluator.json").exists()
         if found:
             judge = Evaluator.load(own, dataset, trust=trust)
-            if samples and samples != judge.n:
+            if samples and judge.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
                 raise UsageError(f"the evaluator in '{own}' compares {judge.n} samples: leave --samples out.")
         else:
             judge = Evaluator.build(dataset, own, samples=samples, progress=say)

@@ -22,8 +22,8 @@ DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (defau
 
 
 def _seed(value: int) -> int:
-    if not 0 <= value < 2**63:
-        raise UsageError(f"seed={value}: give a whole number from 0 to {2**63 - 1}.")
+    if not 0 <= value < 2**32:  # what scikit-learn takes
+        raise UsageError(f"seed={value}: give a whole number from 0 to {2**32 - 1}.")
     return value
 
 

@@ -8,15 +8,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as _escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from .errors import visible
 
 if TYPE_CHECKING:
     from .comparison import Cell, Plan
     from .metrics import Evaluator, Score
 
 MOST_CLASSES = 30  # that a table of them shows
+
+
+def escape(text: str) -> str:
+    """Text as it is: neither markup nor a terminal's own characters act."""
+    return _escape(visible(text))
 
 
 class Board:

@@ -57,10 +57,9 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     parts = {"decode": torch.zeros(2, z.shape[1])}
     if fitted.capabilities()["encode"] is None:
         parts["encode"] = torch.zeros(2, *fitted.spec.shape)
-    model = build(
-        type(fitted.model), fitted.model.config, fitted.schema, 0
-    ).eval()  # the one that serves stays where it is
+    model = build(type(fitted.model), fitted.model.config, fitted.schema, 0)  # the one that serves stays where it is
     model.load_state_dict(fitted.model.state_dict())
+    model.eval().requires_grad_(False)
     written = []
     for method, example in parts.items():
         network = _Part(model, method).eval()

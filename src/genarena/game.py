@@ -11,6 +11,7 @@ forward, then all steps. Several Turns alternate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol
@@ -237,9 +238,9 @@ def normal(n: int, dimensions: int, generator: torch.Generator, truncation: floa
     noise = torch.randn(n, dimensions, generator=generator)
     if truncation is None:
         return noise
-    below = torch.special.ndtr(torch.tensor(-truncation, dtype=torch.float64))
-    place = torch.lerp(below, 1 - below, torch.special.ndtr(noise.double()))
-    return torch.special.ndtri(place).float().clamp(-truncation, truncation)
+    share = torch.erf(torch.tensor(truncation / math.sqrt(2), dtype=torch.float64))
+    moved = torch.erfinv(share * torch.erf(noise.double() / math.sqrt(2))) * math.sqrt(2)
+    return moved.float().clamp(-truncation, truncation)
 
 
 def one_hot(indices: Tensor, classes: int) -> Tensor:

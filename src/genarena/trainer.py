@@ -37,6 +37,7 @@ Monitor = Callable[[Game, int], dict[str, float]]
 Watch = Callable[[int, Mapping[str, float]], Iterable[Alarm]]
 
 NON_FINITE = "non-finite"
+_SPOILT = "a weight or buffer is not finite"
 _NON_FINITE_TEXT = (
     "{}. Try a lower learning_rate; in an adversarial game also a penalty on the discriminator (penalty=r1), "
     "without which its weights can grow without end."
@@ -207,8 +208,11 @@ class Trainer:
             if passed and result and not self._finished():
                 # Isolated bad rounds are forgiven. A roll-back comes back to here and not to where the clock had a
                 # checkpoint written, so that a run that was killed in between ends like one that was not.
-                self.progress = replace(self.progress, skips=0, milestone=self.progress.round)
-                self._clear()
+                if finite(self.game.state_dict()):
+                    self.progress = replace(self.progress, skips=0, milestone=self.progress.round)
+                    self._clear()
+                else:
+                    self._roll_back(_SPOILT)
             now = time.monotonic()
             if result and now - logged_at > LOG_SECONDS:
                 logged_at = now
@@ -300,7 +304,7 @@ class Trainer:
     def _save(self) -> None:
         """Commit a checkpoint, unless the state is not finite (roll back) or the disk refuses (warn, try again later)."""
         if not finite(self.game.state_dict()):
-            self._roll_back("a weight or buffer is not finite")
+            self._roll_back(_SPOILT)
             return
         last = self._finished() or self._signal is not None  # asked of all processes, before all but one leave
         if not distributed.is_main():
@@ -332,14 +336,18 @@ class Trainer:
 
     def _restore_newest(self, steps: Sequence[int]) -> int | None:
         """Restore the first of these checkpoints that is intact and return its step; None where there are none."""
+        reason = ""
         for step in steps:
             try:
                 self._restore(step)
                 return step
             except (RunError, OSError) as error:
+                reason = str(error)
                 self._warn(f"checkpoint {step} cannot be used: {error} Using the one before it.")
         if steps:
-            raise RunError(f"no intact checkpoint in '{self.folder.checkpoints}': move it away to start again.")
+            raise RunError(
+                f"no intact checkpoint in '{self.folder.checkpoints}' (the oldest: {reason}) Move it away to start again."
+            )
         return None
 
     def _restore(self, step: int) -> None:

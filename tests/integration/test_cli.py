@@ -565,7 +565,27 @@ def test_damaged_configurations(
     assert_is_told(done, done.code)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63])
+@pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seeds_that_are_none(seed: int, vae: Path, tmp_path: Path, genarena: Callable[..., Done]) -> None:
     assert_is_told(genarena("sample", vae, "--seed", seed, "--out", tmp_path / "x.png"), 2, f"seed={seed}: give")
     assert_is_told(genarena("path-length", vae, "--seed", seed), 2, f"seed={seed}: give")
+
+
+def test_evaluate_again_with_the_same_words(
+    vae: Path, workplace: Path, tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    words = ["evaluate", vae, workplace / "bars.npz", "--evaluator", tmp_path / "judge", "--samples", 500, "--json"]
+    first, again = genarena(*words), genarena(*words)  # more than there are: as many as there are
+    assert (first.code, again.code) == (0, 0), again.err
+    before, after = (json.loads(done.last) for done in (first, again))
+    assert before["evaluator"] == after["evaluator"]
+    assert before["scores"]["fd_inf/random-conv"] == after["scores"]["fd_inf/random-conv"]
+    assert_is_told(genarena(*words[:5], "--samples", 7), 2, "leave --samples out")
+
+
+def test_classes_that_would_act_on_a_terminal_are_spelled_out(tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    names = np.array(["\x1b[2Ja", "\u202eb"])[np.arange(60) % 2]
+    np.savez(tmp_path / "d.npz", images=np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8), labels=names)
+    done = genarena("inspect", tmp_path / "d.npz")
+    assert done.code == 0 and "\x1b[2J" not in done.out and "\u202e" not in done.out
+    assert r"\x1b[2Ja" in done.out

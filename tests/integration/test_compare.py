@@ -334,6 +334,9 @@ def test_labels_that_no_classifier_can_tell(tmp_path: Path, genarena: Callable[.
     assert uses["condition"].verdict == "not possible"
     assert uses["condition"].cells["cgan"].reason == "there is no classifier of these labels to judge by"
     assert uses["generate-fidelity"].cells["cgan"].value is not None
+    plan = (tmp_path / "out" / "plan.json").read_bytes()
+    assert genarena(*words, "--for", "condition", "--out", tmp_path / "out", *SMALL).code == 3
+    assert (tmp_path / "out" / "plan.json").read_bytes() == plan
     only = genarena(*words, "--for", "condition", "--out", tmp_path / "only", *SMALL)
     assert only.code == 3 and "'condition' cannot be measured" in only.err
     assert not (tmp_path / "only" / "runs").exists()

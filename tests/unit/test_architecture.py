@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,3 +238,13 @@ def test_the_checker_lets_good_code_pass(line):
 def test_every_way_to_import_upwards_is_seen(line):
     inside = SOURCE / "data" / "fields.py"
     assert needs(inside, line) == {"trainer"}
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE.parents[1] / "benchmarks").glob("*.py")), ids=lambda p: p.name)
+def test_benchmarks_import_what_there_is(path: Path) -> None:
+    """Long measurements run seldom: what they import may have moved on."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("genarena"):
+            module = importlib.import_module(node.module or "")
+            lost = [name.name for name in node.names if not hasattr(module, name.name)]
+            assert [n for n in lost if importlib.util.find_spec(f"{node.module}.{n}") is None] == []

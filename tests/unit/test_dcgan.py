@@ -107,6 +107,8 @@ def test_under_a_spectral_norm_the_weights_that_are_learned_start_as_small() -> 
     originals = [weight for name, weight in net.named_parameters() if name.endswith("original")]
     assert len(originals) == len(net.layers) + 1
     assert all(float(weight.detach().std()) == pytest.approx(0.02, rel=0.1) for weight in originals)
+    for layer in (*net.eval().layers, net.head):  # and what is used of them has norm one from the start
+        assert float(torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2)) == pytest.approx(1, rel=0.05)
 
 
 def test_settings_are_the_papers() -> None:

@@ -172,7 +172,7 @@ def test_scores_do_not_depend_on_the_examples_beside(minibatch: str, images: Dat
     torch.testing.assert_close(alone, together)
 
 
-@pytest.mark.parametrize(("batch", "packing"), [(61, 1), (1, 1), (14, 2)])
+@pytest.mark.parametrize(("batch", "packing"), [(61, 1), (1, 1), (14, 2), (20, 4)])
 def test_batches_that_have_no_groups_are_refused(batch: int, packing: int) -> None:
     settings = {"batch_size": batch, "packing": packing}
     with pytest.raises(UsageError, match="its discriminator compares"):

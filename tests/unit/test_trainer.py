@@ -360,7 +360,7 @@ def test_no_intact_checkpoint_is_refused(make: Callable[..., Trainer], tmp_path:
     make(budget=Budget(32.0, "images")).run()
     for path in (tmp_path / "run" / "checkpoints").glob("*/MANIFEST.json"):
         path.unlink()
-    with pytest.raises(RunError, match=r"no intact checkpoint .* move it away"):
+    with pytest.raises(RunError, match=r"no intact checkpoint .*MANIFEST.* Move it away"):
         make()
 
 
@@ -469,6 +469,18 @@ def test_a_last_round_that_spoils_a_buffer_is_rolled_back_and_played_again(make:
     assert (progress.images, progress.rollbacks) == (16 * ROUNDS, 1)
     assert finite(trainer.serve().state_dict())
     assert [e.kind for e in trainer.sinks[0].events][-1] == "end"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_buffer_that_is_spoilt_at_a_look_is_rolled_back_behind_it(
+    seconds: float, make: Callable[..., Trainer], tmp_path: Path
+) -> None:
+    """To the look before, and not to where the clock had a checkpoint written."""
+    trainer = make(poison("buffer", range(9, 10), times=1), checkpoint_seconds=seconds)
+    trainer.run()
+    (warning,) = events_of(trainer, "warning")
+    assert "rolled back to checkpoint 5" in warning.text
+    assert [e.kind for e in trainer.sinks[0].events if e.kind in ("alarm", "clear")] == ["alarm", "clear"]  # type: ignore[attr-defined]
 
 
 def test_a_disk_that_is_full_at_a_look_is_a_warning(make: Callable[..., Trainer]) -> None:

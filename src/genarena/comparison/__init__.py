@@ -140,8 +140,8 @@ def compare(
     with RunFolder(folder).lock():
         _prepare(folder, plan, dataset)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
-        write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
         _say_what_cannot_be_measured(plan, judge, say)
+        write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
         each = f" with {threads} threads each" if threads else ""
         say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
         trained = [c.name for c in plan.contenders if c.name not in plan.baselines()]

@@ -49,10 +49,12 @@ class DCGAN(GAN):
         super().__init__(config, schema)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-                weight: Any = module.weight
-                if parametrize.is_parametrized(module, "weight"):  # what is learned, and not what it is divided to
-                    weight = module.parametrizations.weight.original  # type: ignore[union-attr]
-                nn.init.normal_(weight, 0.0, 0.02)
+                if parametrize.is_parametrized(module, "weight"):
+                    norm: Any = module.parametrizations.weight  # type: ignore[union-attr]
+                    nn.init.normal_(norm.original, 0.0, 0.02)  # what is learned, and not what it is divided to
+                    norm[0].fit(norm.original)
+                else:
+                    nn.init.normal_(module.weight, 0.0, 0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
             elif isinstance(module, nn.BatchNorm2d):

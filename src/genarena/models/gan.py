@@ -93,7 +93,7 @@ class AdversarialConfig(AdamConfig):
         if comparing == "stddev" and group_size(judged) == 1:
             raise ValueError(
                 f"its discriminator compares examples in groups of 2 to {GROUP}, which {judged} cannot be split into: give a "
-                "batch_size that is a multiple of 4"
+                f"batch_size that is a multiple of {GROUP * self.packing}"
             )
         return self
 

@@ -257,7 +257,7 @@ class StyleGAN(GAN):
     def decode(self, z: Tensor) -> Tensor:
         """Styles ``(N, D)``, or one a layer ``(N, S, D)``, to images, with constant noise."""
         x = self.generator.synthesis(z)
-        return x + (x.clamp(-1, 1) - x).detach()  # inversion needs a gradient beyond the range too
+        return x.clamp(-1, 1).detach() + (x - x.detach())  # inversion needs a gradient beyond the range too
 
 
 def _size_of(schema: Schema) -> int:

@@ -98,8 +98,9 @@ class AdaptiveAugment(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("probability", "signs", "seen"):
-            self.register_buffer(name, torch.zeros(()))
+        self.register_buffer("probability", torch.zeros(()))
+        self.register_buffer("signs", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def adapt(self, sign: Tensor, images: int) -> None:
         """Follow a turn of the discriminator; p moves after every fourth (Karras et al. 2020a, section 3.1).

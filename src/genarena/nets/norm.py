@@ -66,6 +66,10 @@ class SpectralNorm(_SpectralNorm):
         with unrounded(weight.device):
             return super().forward(weight)
 
+    def fit(self, weight: Tensor) -> None:
+        """Find the singular vectors of a weight that was set from outside."""
+        self._power_method(self._reshape_weight_to_matrix(weight.detach()), 15)
+
 
 def spectral_norm(layer: nn.Module, epsilon: float = 1e-12) -> nn.Module:
     """A layer whose weight is divided by its largest singular value (Miyato et al. 2018, one power iteration a pass)."""
