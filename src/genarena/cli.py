@@ -14,7 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import __version__, cli_latent
-from .cli_common import Data, DataDir, For, Json, Run, Seed, Trust, check_out, load_run, open_like, save, say, stored
+from .cli_common import (
+    Data,
+    DataDir,
+    For,
+    Json,
+    Run,
+    Seed,
+    Trust,
+    at_least_one,
+    check_out,
+    load_run,
+    open_like,
+    save,
+    say,
+    stored,
+)
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError, visible
 
 if TYPE_CHECKING:
@@ -200,8 +215,8 @@ def reconstruct(
     """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
     from .comparison.measure import alternate
 
-    if n is not None and n < 1:
-        raise UsageError(f"n={n}: ask for at least one.")
+    if n is not None:
+        at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
     values = stored(open_like(fitted, data, data_dir))[: n or (32 if out.suffix == ".png" else None)]

@@ -65,6 +65,12 @@ def load_run(run: Path, use: str | None, trust: bool, checkpoint: str | None = N
     return load(run, use, trust=trust, checkpoint=checkpoint)
 
 
+def at_least_one(n: int) -> None:
+    """Refuse a number of examples that is none."""
+    if n < 1:
+        raise UsageError(f"n={n}: ask for at least one.")
+
+
 def check_out(path: Path, allowed: tuple[str, ...]) -> None:
     """Refuse a file that cannot be written before anything is computed for it."""
     if path.suffix not in allowed:

@@ -9,7 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_common import Data, DataDir, For, Json, Run, Seed, Trust, check_out, load_run, open_like, save, say, stored
+from .cli_common import (
+    Data,
+    DataDir,
+    For,
+    Json,
+    Run,
+    Seed,
+    Trust,
+    at_least_one,
+    check_out,
+    load_run,
+    open_like,
+    save,
+    say,
+    stored,
+)
 from .errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -40,7 +55,7 @@ def interpolate(
 ) -> None:
     """The ways between pairs: of draws from the prior (along arcs where it is Gaussian), or of examples with --data."""
 
-    _at_least_one(n)
+    at_least_one(n)
     fitted = load_run(run, use, trust)
     pictures = ".png" in fitted.kind.SUFFIXES
     check_out(out, (*fitted.kind.SUFFIXES, ".gif") if pictures else fitted.kind.SUFFIXES)
@@ -163,7 +178,7 @@ def traverse(
     from . import latent
 
     far = _numbers(amounts)
-    _at_least_one(n)
+    at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
     values = None if data is None else stored(open_like(fitted, data, data_dir))
@@ -397,11 +412,6 @@ def gap(
 # -- shared by these verbs ---------------------------------------------------------------------------------------------
 
 
-def _at_least_one(n: int) -> None:
-    if n < 1:
-        raise UsageError(f"n={n}: ask for at least one.")
-
-
 def _numbers(text: str, example: str = AMOUNTS) -> list[float]:
     """Finite numbers separated by commas."""
     import math
@@ -424,7 +434,7 @@ def _count(text: str) -> int:
 def _split(dataset: Dataset, split: str, n: int | None = None) -> tuple[Any, Any]:
     """Stored values and labels (None without) of the first examples of a split."""
     if n is not None:
-        _at_least_one(n)
+        at_least_one(n)
     rows = dataset.splits[split][:n]
     if not len(rows):
         raise DataError(f"'{dataset.name}' has no {split} examples.")
