@@ -103,7 +103,7 @@ class AdaptiveAugment(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def adapt(self, sign: Tensor, images: int) -> None:
-        """Follow a turn of the discriminator; p moves after every fourth (Karras et al. 2020a, section 3.1).
+        """Follow a turn of the discriminator; p moves after every fourth (Karras et al. 2020a, section 3).
 
         Parameters
         ----------
