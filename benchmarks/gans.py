@@ -3,7 +3,7 @@
 Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes, of digits or of
 another set: ``transfer:fashion-mnist``), ``small`` (augmentation of few examples), ``ablation`` (BigGAN's parts),
 ``truncation`` (of its noise), ``stability`` (how often games fail), ``gap`` (the duality gap against the true distance) and
-``labels`` (conditional models asked for classes; ``labels:cgan:cvaegan`` names them). ``fashion-mnist`` is looked for in
+``labels`` (conditional models asked for classes; ``labels:200k images:cgan:cvaegan`` names them and their budget). ``fashion-mnist`` is looked for in
 ``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
@@ -277,7 +277,7 @@ def runs_of(
 JUDGE = {"width": 32, "images": 900_000}  # of fashion-mnist: twice as wide and six times as long as an evaluator's
 
 
-def labels(*models: str, budget: str = "200k images") -> None:
+def labels(budget: str = "200k images", *models: str) -> None:
     """Agreement with the class asked for, on fashion-mnist, by the evaluator's classifier and by a stronger one.
 
     Without truncation and with it, which trades variety within classes for agreement.

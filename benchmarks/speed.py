@@ -172,9 +172,6 @@ class BareLoop:
         self.counts = [v for v in game.state_dict(keep_vars=True).values() if not v.is_floating_point()]
         self.copies = [v.clone() for v in self.counts]
 
-    def next(self) -> Tensor:
-        return self.labelled()[0]
-
     def labelled(self) -> tuple[Tensor, Tensor]:
         if self.at + self.batch > len(self.order):
             self.at = 0
@@ -205,15 +202,24 @@ class BareLoop:
                 copy.copy_(count)
 
 
+def inferred(game: Any, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The KL term of every example, and a draw from its posterior; beside the class, and in its coordinates, if told."""
+    mean, log_variance = game.encoder(x).chunk(2, 1)
+    log_variance = 15 * torch.tanh(log_variance / 15)
+    if game.conditional:
+        place, log_scale = y @ game.class_prior.mean, y @ game.class_prior.log_scale
+        mean, log_variance = (mean - place) / log_scale.exp(), log_variance - 2 * log_scale
+    z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+    kl = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1)
+    return kl, torch.cat([z, y], 1) if game.conditional else z
+
+
 def bare_vae(dataset: Any, game: Any, batch: int) -> Step:
     loop = BareLoop(dataset, game, batch)
 
     def step() -> int:
-        x = loop.next()
-        mean, log_variance = game.encoder(x).chunk(2, 1)
-        log_variance = 15 * torch.tanh(log_variance / 15)
-        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-        kl = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1)
+        x, y = loop.labelled()
+        kl, z = inferred(game, x, y)
         loop.move("vae", (kl - game.likelihood.log_prob(game.decoder(z), x)).mean())
         loop.average()
         return batch
@@ -230,7 +236,7 @@ def bare_gan(dataset: Any, game: Any, batch: int) -> Step:
     def step() -> int:
         nonlocal rounds
         rounds += 1
-        x = loop.next()
+        x, _ = loop.labelled()
         fake = game.generator(torch.randn(batch, game.latent_dim, device=x.device)).tanh()
         loss = softplus(-game.discriminator(x)).mean() + softplus(game.discriminator(fake.detach())).mean()
         if config.penalty == "r1" and rounds % config.penalty_every == 0:
@@ -315,28 +321,30 @@ def bare_vaegan(dataset: Any, game: Any, batch: int) -> Step:
     softplus, config = nn.functional.softplus, game.config
     rounds = 0
 
-    def judge(x: Tensor) -> tuple[Tensor, Tensor]:
+    def judge(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         hidden = game.discriminator.hidden(x)[-1]
-        return game.discriminator.classify(hidden), hidden
+        return game.discriminator.classify(hidden, *[y] * game.conditional), hidden
+
+    def decode(z: Tensor) -> Tensor:
+        return game.generator(game.class_prior(z) if game.conditional else z).tanh()
 
     def step() -> int:
         nonlocal rounds
         rounds += 1
-        x = loop.next()
-        mean, log_variance = game.encoder(x).chunk(2, 1)
-        log_variance = 15 * torch.tanh(log_variance / 15)
-        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
-        back, fake = game.generator(z).tanh(), game.generator(torch.randn_like(mean)).tanh()
-        (real_logit, real), (back_logit, again), (fake_logit, _) = judge(x), judge(back), judge(fake)
-        kl = 0.5 * (log_variance.exp() + mean.square() - 1 - log_variance).sum(1).mean()
+        x, y = loop.labelled()
+        kl, z = inferred(game, x, y)
+        wanted = one_hot(torch.randint(0, 10, (batch,), device=x.device), 10)
+        noise = torch.randn(batch, game.latent_dim, device=x.device)
+        back, fake = decode(z), decode(torch.cat([noise, wanted], 1) if game.conditional else noise)
+        (real_logit, real), (back_logit, again), (fake_logit, _) = judge(x, y), judge(back, y), judge(fake, wanted)
         error = (real - again).flatten(1).square()
         distortion = 0.5 * error.shape[1] * (error.mean() + 1e-8).log()
         fooled = 0.5 * (softplus(-back_logit).mean() + softplus(-fake_logit).mean())
         told = softplus(-real_logit).mean() + 0.5 * (softplus(back_logit).mean() + softplus(fake_logit).mean())
         if rounds % config.penalty_every == 0:
-            penalty = bare_penalty(lambda x: judge(x)[0], x)
+            penalty = bare_penalty(lambda x: judge(x, y)[0], x)
             told = told + WEIGHTS[config.penalty] * config.penalty_every * penalty
-        losses = {"encoder": kl + distortion, "generator": config.gamma * distortion + fooled, "discriminator": told}
+        losses = {"encoder": kl.mean() + distortion, "generator": config.gamma * distortion + fooled, "discriminator": told}
         loop.move_all(losses)
         loop.average()
         return batch
@@ -392,8 +400,10 @@ LOOPS: dict[str, Loop] = {
     "vae mlp 28px": ("vae", (4000, 28, 1), MLP, bare_vae),
     "vae conv 28px": ("vae", (4000, 28, 1), {}, bare_vae),
     "gan conv 28px": ("gan", (4000, 28, 1), {}, bare_gan),
+    "cvae conv 28px": ("cvae", (4000, 28, 1), {}, bare_vae),
     "cgan conv 28px": ("cgan", (4000, 28, 1), {}, bare_cgan),
     "vaegan conv 28px": ("vaegan", (4000, 28, 1), {}, bare_vaegan),
+    "cvaegan conv 28px": ("cvaegan", (4000, 28, 1), {}, bare_vaegan),
     "biggan 32px": ("biggan", (2000, 32, 3), {}, bare_biggan),
 }
 
