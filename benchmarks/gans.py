@@ -3,8 +3,8 @@
 Parts: ``stacked`` (1,000 modes: which tricks keep them), ``transfer`` (learnt features for other classes, of digits or of
 another set: ``transfer:fashion-mnist``), ``small`` (augmentation of few examples), ``ablation`` (BigGAN's parts),
 ``truncation`` (of its noise), ``stability`` (how often games fail), ``gap`` (the duality gap against the true distance) and
-``labels`` (conditional models asked for classes; ``labels:200k images:cgan:cvaegan`` names them and their budget). ``fashion-mnist`` is looked for in
-``$GENARENA_DATA``. docs/results.md keeps the figures.
+``labels`` (conditional models asked for classes; ``labels:200k images:cgan:cvaegan`` names the budget and them).
+``fashion-mnist`` is looked for in ``$GENARENA_DATA``. docs/results.md keeps the figures.
 """
 
 from __future__ import annotations

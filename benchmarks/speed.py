@@ -337,14 +337,14 @@ def bare_vaegan(dataset: Any, game: Any, batch: int) -> Step:
         noise = torch.randn(batch, game.latent_dim, device=x.device)
         back, fake = decode(z), decode(torch.cat([noise, wanted], 1) if game.conditional else noise)
         (real_logit, real), (back_logit, again), (fake_logit, _) = judge(x, y), judge(back, y), judge(fake, wanted)
-        error = (real - again).flatten(1).square()
+        kl, error = kl.mean(), (real - again).flatten(1).square()
         distortion = 0.5 * error.shape[1] * (error.mean() + 1e-8).log()
         fooled = 0.5 * (softplus(-back_logit).mean() + softplus(-fake_logit).mean())
         told = softplus(-real_logit).mean() + 0.5 * (softplus(back_logit).mean() + softplus(fake_logit).mean())
         if rounds % config.penalty_every == 0:
             penalty = bare_penalty(lambda x: judge(x, y)[0], x)
             told = told + WEIGHTS[config.penalty] * config.penalty_every * penalty
-        losses = {"encoder": kl.mean() + distortion, "generator": config.gamma * distortion + fooled, "discriminator": told}
+        losses = {"encoder": kl + distortion, "generator": config.gamma * distortion + fooled, "discriminator": told}
         loop.move_all(losses)
         loop.average()
         return batch

@@ -96,7 +96,6 @@ class RunFolder:
         self.events = self.path / "events.jsonl"
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
-        self.scores = self.path / "scores"
         self.model = self.path / "model.safetensors"
         self.result = self.path / "result.json"
 

@@ -51,7 +51,7 @@ MaxBad = Annotated[float, typer.Option(help="Share of unusable files that is tol
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, key=value; keys may be dotted. Repeat for more.")
 ]
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; --set goes before it.")]
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; --set overrides it.")]
 Checkpoint = Annotated[
     str | None,
     typer.Option(help="Weights: last, or best by validation distance (default: last, or what was measured)."),
@@ -107,12 +107,16 @@ def compare(
     models: Annotated[str | None, typer.Option(help="Names or file.py:Class, separated by commas.")] = None,
     budget: Budget = None,
     seeds: Annotated[int, typer.Option(help="Training seeds a model.")] = 3,
-    jobs: Annotated[int | None, typer.Option(help="Runs at a time (default: one a core, at most 4).")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Runs at a time (default: one a core, at most 4; one on a GPU).")
+    ] = None,
     use: Annotated[str | None, typer.Option("--for", help="Only this use, and only the runs it needs.")] = None,
     setting: Set = None,
     config: Config = None,
     device: Device = "auto",
-    threads: Threads = None,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads of a run (default: the cores shared among the jobs).")
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(help="Samples compared (default: 5000, or as many as there are).")
     ] = None,
@@ -359,7 +363,7 @@ def models(as_json: Json = False) -> None:
 def inspect(
     data: Data, size: Size = None, data_dir: DataDir = None, max_bad: MaxBad = 0.2, as_json: Json = False
 ) -> None:
-    """What the data are: shapes, counts, splits, labels, duplicates, bad files, suggested settings."""
+    """What the data are: shapes, counts, splits, labels, duplicates, bad files."""
     from .console import inspection
     from .data import inspect_dataset
 
@@ -396,7 +400,7 @@ def prune(
     keep: Annotated[
         int, typer.Option(help="Checkpoints left in each finished run; 0 means it cannot be extended.")
     ] = 1,
-    dry_run: DryRun = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed, and delete nothing.")] = False,
 ) -> None:
     """Delete old checkpoints of finished runs."""
     from .housekeeping import prune_checkpoints

@@ -46,7 +46,7 @@ def interpolate(
     run: Run,
     out: Annotated[Path, typer.Option(help=".png, .gif (an animation) or .npz.")],
     n: Annotated[int, typer.Option("-n", help="How many ways.")] = 8,
-    steps: int = 9,
+    steps: Annotated[int, typer.Option(help="Points on each way, its ends included.")] = 9,
     seed: Seed = 0,
     data: Annotated[str | None, typer.Option(help="Between these examples (needs an encoder).")] = None,
     use: For = None,

@@ -133,7 +133,6 @@ def inspection(found: Mapping[str, Any]) -> None:
         "duplicates": {what: count for what, count in found["duplicates"].items() if count} or "none",
         "quarantined": [f"{entry['path']}: {entry['reason']}" for entry in found["quarantined"]],
         "notes": found["notes"],
-        "suggested": found["suggested"]["why"],
         "fingerprint": found["fingerprint"],
     }
     for key, value in rows.items():

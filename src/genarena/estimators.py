@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .data import Dataset, Field, VectorSpec
 from .fit import fit, plan
 from .fitted import FittedModel
+from .models import find_model
 
 
 class _Estimator(BaseEstimator):
@@ -47,7 +48,7 @@ class _Estimator(BaseEstimator):
         splits = {"train": everything, "val": everything[:0], "test": everything[:0]}
         dataset = Dataset("X", {"vector": Field(spec, "target", rows)}, splits)
         settings: dict[str, Any] = {"latent_dim": self.latent_dim} if self.latent_dim is not None else {}
-        if self.model != "pca":
+        if "batch_size" in find_model(self.model).Config.model_fields:
             settings["batch_size"] = min(64, len(rows))
         decided = plan(self.model, dataset, budget=self.budget, seed=self.random_state, settings=settings, device="cpu")
         with tempfile.TemporaryDirectory() as folder:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UsageError
-from .fitted import FittedModel, build
+from .fitted import FittedModel, copy_of
 from .game import Model
 
 FORMATS = ("torch", "onnx")
@@ -52,14 +52,15 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     unknown = set(formats) - set(FORMATS)
     if unknown:
         raise UsageError(f"format '{unknown.pop()}' is unknown: {', '.join(FORMATS)}.")
+    if "onnx" in formats:
+        _require_onnx()
     folder.mkdir(parents=True, exist_ok=True)
-    z = fitted.latents(1) if fitted.capabilities()["sample"] is None else fitted.encode(_example(fitted))
+    model = copy_of(fitted.model).requires_grad_(False)  # the one that serves stays where it is
+    x = torch.zeros(2, *fitted.spec.shape)
+    z = fitted.latents(1) if fitted.capabilities()["sample"] is None else model.encode(x)
     parts = {"decode": torch.zeros(2, z.shape[1])}
     if fitted.capabilities()["encode"] is None:
-        parts["encode"] = torch.zeros(2, *fitted.spec.shape)
-    model = build(type(fitted.model), fitted.model.config, fitted.schema, 0)  # the one that serves stays where it is
-    model.load_state_dict(fitted.model.state_dict())
-    model.eval().requires_grad_(False)
+        parts["encode"] = x
     written = []
     for method, example in parts.items():
         network = _Part(model, method).eval()
@@ -73,18 +74,16 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     return written
 
 
-def _example(fitted: FittedModel):
-    import numpy as np
-
-    dtype = np.uint8 if fitted.kind.NAME == "images" else np.float32
-    return np.zeros((1, *fitted.spec.shape), dtype)
-
-
-def _onnx(network: nn.Module, example: Tensor, batch: dict, path: Path) -> Path:
+def _require_onnx() -> None:
     try:
         import onnxscript  # noqa: F401
     except (ImportError, RuntimeError):
-        raise UsageError("ONNX export needs two more packages: pip install 'genarena[onnx]'.") from None
+        raise UsageError(
+            "ONNX export needs two more packages: pip install 'genarena[onnx]'; or leave it out, --format torch."
+        ) from None
+
+
+def _onnx(network: nn.Module, example: Tensor, batch: dict, path: Path) -> Path:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         program = torch.onnx.export(

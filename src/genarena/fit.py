@@ -142,13 +142,13 @@ def fit(
     threads : int, optional
         CPU threads; measured at the first start and kept ever after.
     monitor : callable, optional
-        ``(fitted model, images) -> numbers``, at ten points of the budget. Of those points the weights with the smallest
+        ``(fitted model, images) -> numbers``, before training and at ten points of the budget. The weights with the smallest
         ``fd`` are kept as ``best.safetensors``: let it be measured on the val split, or be biased where it is reported.
     show : {"live", "json", "quiet"}
     checkpoint_seconds : float
         Least time between two checkpoints.
     pictures : bool
-        Whether to draw samples of fixed noise, at ten points of the budget.
+        Whether to draw samples of fixed noise, before training and at ten points of the budget.
 
     Returns
     -------

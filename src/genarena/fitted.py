@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .best import WEIGHTS, read_best
+from .best import RECORD, WEIGHTS, read_best
 from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like
@@ -31,6 +31,13 @@ def build(model_class: type[Model], config: Any, schema: Schema, seed: int) -> M
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed & (2**63 - 1))
         return model_class(config, schema)
+
+
+def copy_of(model: Model) -> Any:
+    """Another model of the same weights, in evaluation mode on the CPU."""
+    copied = build(type(model), model.config, model.schema, 0)
+    copied.load_state_dict(model.state_dict())
+    return copied.eval()
 
 
 class FittedModel:
@@ -65,7 +72,7 @@ class FittedModel:
 
     def capabilities(self) -> dict[Capability, str | None]:
         """Name to None where the model can, or to the reason it cannot."""
-        return self.model.capabilities()
+        return {"condition": self.model.untold(), **self.model.capabilities()}
 
     def require(self, capability: Capability) -> None:
         """Raise `CapabilityError` with the reason where the model cannot."""
@@ -391,8 +398,10 @@ def load_model(
     weights = folder / ("model.safetensors" if checkpoint == "last" else WEIGHTS)
     if checkpoint not in ("last", "best"):
         raise UsageError(f"checkpoint='{checkpoint}': last or best.")
-    if checkpoint == "best" and read_best(folder) is None:
+    if checkpoint == "best" and not (folder / RECORD).is_file():
         raise RunError(f"'{folder}' kept no best weights: its training measured no validation distance; take the last.")
+    if checkpoint == "best" and read_best(folder) is None:
+        raise RunError(f"'{weights}' is not what was written: its sha256 differs; take the last.")
     if model_class in MODELS.values():
         _check_size(model_class, config, schema, weights)
     model = build(model_class, config, schema, 0)

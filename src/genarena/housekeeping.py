@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from .best import RECORD, WEIGHTS, read_best
 from .checkpoint import RunFolder
 from .errors import GenarenaError, RunError, UsageError
 from .events import read_events
@@ -37,6 +38,9 @@ def examine(folder: Path) -> list[tuple[bool, str]]:
         findings.append(
             (intact, "model.safetensors is what was written" if intact else "model.safetensors has changed")
         )
+        if (run.path / RECORD).exists():
+            intact = read_best(run.path) is not None
+            findings.append((intact, f"{WEIGHTS} is what was written" if intact else f"{WEIGHTS} has changed"))
         findings.append((True, f"trained {result['images']:,} images in {result['cpu_seconds']:.0f} CPU seconds"))
     else:
         findings.append((True, "training is not finished: the command that began it goes on"))

@@ -31,7 +31,7 @@ MOST_ROLLBACKS = 2
 MOST_FAILED_SAVES = 3
 LOG_SECONDS = 1.0  # between two looks at the losses; looking synchronises the device
 READINGS = 50  # of a round's numbers, for the watch, between two looks at the model
-CHECKPOINT_SHARE = 30  # a checkpoint is at most this fraction of the time since the last
+CHECKPOINT_SHARE = 30  # a checkpoint takes at most one part in so many of the time since the last
 
 Monitor = Callable[[Game, int], dict[str, float]]
 Watch = Callable[[int, Mapping[str, float]], Iterable[Alarm]]
@@ -116,13 +116,16 @@ class Trainer:
     budget : Budget
     seed : int
     device : torch.device
+    served : Game
+        Another of the same kind, which takes the weights to be looked at and handed over.
     every : int
         Images between two looks at the model (monitor and pictures).
     monitor : callable, optional
         ``(served game in eval mode, images) -> numbers``, run at every look in the main process.
     watch : callable, optional
         ``(images, a round's numbers) -> alarms``, run `READINGS` times between two looks in the main process.
-    sinks : sequence of Sink
+    sinks : callable
+        ``round -> sinks``: where events go, for a run that starts at this round.
     checkpoint_seconds : float
         Least time between two checkpoints.
     """

@@ -57,6 +57,8 @@ def test_the_relativistic_gan_approaches_the_data(digits, tmp_path):
     real_mean = digits.values("train").mean(0)
     start, end = (np.square(f.sample(300).mean(0) - real_mean).mean() for f in fits.values())
     assert end < 0.5 * start
+    with pytest.raises(CapabilityError, match="trained without labels"):
+        fits["64 images"].sample(1, label="3")
 
 
 def test_a_users_class_can_be_a_contender(digits):

@@ -105,7 +105,6 @@ def _contender(name: str) -> dict[str, Any]:
         "summary": summary,
         "capabilities": {ability: CANNOT.get(name, {}).get(ability) for ability in ABILITIES},
         "parameters": parameters,
-        "notes": ["Samples are drawn from a Gaussian fitted to the codes."] if name == "pca" else [],
     }
 
 
@@ -208,14 +207,13 @@ def _use(name: str, title: str, question: str, values: dict[str, Any], **more: A
     cells = {}
     for contender, value in values.items():
         if isinstance(value, str):
-            cells[contender] = {"value": None, "low": None, "high": None, "reason": value, "detail": None}
+            cells[contender] = {"value": None, "low": None, "high": None, "reason": value}
         else:
             cells[contender] = {
                 "value": value,
                 "low": value * 0.92,
                 "high": value * 1.09,
                 "reason": None,
-                "detail": None,
             }
     base = {"unit": "", "better": "low", "sesoi": 1.0, "sesoi_text": "", "verdict": "winner", "converged": True}
     ranked = {"winner": None, "leader": None, "runner_up": None, "difference": None}

@@ -22,8 +22,6 @@ def test_digits():
     assert report["values"]["minimum"] == 0 and report["values"]["maximum"] == 16
     # The three pixels of the bundled digits that are never set.
     assert report["values"]["constant_share"] == 3 / 64
-    assert report["suggested"]["net"] == "conv" and report["suggested"]["budget"].endswith("k images")
-    assert report["suggested"]["batch_size"] <= report["splits"]["train"]
 
 
 def test_duplicates_within_and_across_splits():
@@ -39,7 +37,6 @@ def test_duplicates_within_and_across_splits():
     }  # fmt: skip
     assert report["quarantined"] == [{"path": "a.png", "reason": "broken"}]
     assert report["classes"] is None and report["values"]["levels"] is None
-    assert report["suggested"]["net"] == "mlp" and report["suggested"]["batch_size"] == 1
 
 
 def test_range_is_of_train_over_several_parts():

@@ -13,6 +13,7 @@ from genarena.data import Dataset
 from genarena.errors import RunError, UsageError
 from genarena.files import read_json, write_json
 from genarena.fit import fit, plan
+from genarena.fitted import load_model
 from genarena.housekeeping import examine, prune_checkpoints
 
 SMALL = {"latent_dim": 2, "batch_size": 16, "network": {"architecture": "mlp", "width": 8, "depth": 2}}
@@ -51,6 +52,17 @@ def test_a_healthy_run_has_no_complaints(run: RunFolder) -> None:
     assert [f"checkpoint {step}: every file is what was written" for step in run.steps()] == findings[1:3]
     assert "model.safetensors is what was written" in findings
     assert any(text.startswith("trained 320 images in ") for text in findings)
+
+
+def test_damaged_best_weights_are_found_and_said(images: Dataset, tmp_path: Path) -> None:
+    decided = plan("autoencoder", images, budget="160 images", settings=SMALL, device="cpu")
+    fit(decided, tmp_path, threads=1, pictures=False, monitor=lambda fitted, at: {"fd": 1.0})
+    assert "best.safetensors is what was written" in [text for _, text in examine(tmp_path)]
+    path = tmp_path / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    assert broken(RunFolder(tmp_path)) == ["best.safetensors has changed"]
+    with pytest.raises(RunError, match=r"best\.safetensors' is not what was written"):
+        load_model(tmp_path, checkpoint="best")
 
 
 def test_a_flipped_bit_is_found_in_its_checkpoint(run: RunFolder) -> None:

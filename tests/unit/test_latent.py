@@ -25,7 +25,7 @@ from genarena.fit import fit, plan
 from genarena.fitted import FittedModel, build, slerp
 from genarena.game import Game, Model, ModelConfig, normal
 from genarena.kinds import kind_of
-from genarena.latent.probe import pooled
+from genarena.latent.probe import _compared, pooled
 from genarena.latent.ratio import platt
 from genarena.metrics import Evaluator, Score
 from genarena.models import MODELS
@@ -180,6 +180,19 @@ def test_a_stylegan_has_paths_through_styles_and_through_noise(dataset: Dataset)
     assert w.shape == z.shape == (40,) and (w > 0).all() and (z > 0).all() and not np.allclose(w, z)
     assert finer.mean() == pytest.approx(w.mean(), rel=0.02)
     assert all(torch.equal(v, before[k]) and v.dtype == before[k].dtype for k, v in stylegan.model.state_dict().items())
+
+
+def test_paths_through_uniform_noise_are_straight(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = StyleGAN.Config.parse({"prior": "uniform", "network": {"width": 8, "channel_max": 16, "w_dim": 8}})
+    stylegan = FittedModel(build(StyleGAN, small, dataset.schema, 0), {"model": "stylegan", "seed": 0})
+    seen, mapped = [], StyleGAN.styles
+    monkeypatch.setattr(StyleGAN, "styles", lambda self, z: (seen.append(z), mapped(self, z))[1])
+    latent.perceptual_path_lengths(stylegan, 40, noise=True, epsilon=0.5)
+    near, far = (torch.cat(halves) for halves in zip(*(pair.chunk(2) for pair in seen), strict=True))
+    rng = np.random.default_rng(0)
+    start, end = (torch.special.ndtr(torch.from_numpy(x)) * 2 - 1 for x in rng.standard_normal((2, 40, near.shape[1])))
+    t = torch.from_numpy(rng.random((40, 1)))
+    assert torch.allclose(near, start + t * (end - start)) and torch.allclose(far - near, 0.5 * (end - start))
 
 
 @pytest.mark.parametrize("name", ["cgan", "cvae"])
@@ -583,6 +596,18 @@ def test_a_probe_sees_what_training_opened(dataset: Dataset) -> None:
     assert few.verdict == all_labels.verdict == "better than untrained"
     half = np.sqrt(all_labels.untrained * (1 - all_labels.untrained) / len(dataset.splits["test"])) * 1.96
     assert (all_labels.high - all_labels.low) / 2 == pytest.approx(half, rel=0.2)
+
+
+def test_the_interval_of_a_probe_holds_the_truth() -> None:
+    """Five draws of labels, each with an effect of its own, on many test examples: nominal 95 %."""
+    rng, held = np.random.default_rng(0), 0
+    for trial in range(200):
+        effects = 0.05 * rng.standard_normal((5, 1))
+        trained = rng.random((5, 2000)) < 0.7 + effects
+        untrained = rng.random((5, 2000)) < 0.7
+        found = _compared("encoder", 50, trained.astype(float), untrained.astype(float), trial)
+        held += found.low <= 0 <= found.high
+    assert 0.91 <= held / 200 <= 0.99
 
 
 def test_both_networks_of_a_vaegan_are_probed(model_of: Callable[[str], FittedModel], dataset: Dataset) -> None:

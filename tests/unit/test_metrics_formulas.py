@@ -16,7 +16,7 @@ from genarena.metrics.classes import class_total_variation, lost_classes
 from genarena.metrics.copying import TrainingSet, authenticity, c_t
 from genarena.metrics.frechet import frechet_distance, frechet_infinity
 from genarena.metrics.kernel import kid
-from genarena.metrics.neighbours import density_coverage, null_coverage, null_k, precision_recall
+from genarena.metrics.neighbours import manifold_scores, null_coverage, null_k
 from genarena.metrics.panel import mean_score
 from genarena.metrics.path import path_lengths
 from genarena.metrics.reconstruction import feature_distances, psnr, squared_errors, structural_similarities
@@ -87,14 +87,31 @@ def test_manifold_scores_agree_with_their_definitions() -> None:
     reach_y = np.sort(pairwise_distances(y), axis=1)[:, k]
     cross = pairwise_distances(x, y)
     in_x = cross <= reach_x[:, None]
-    assert precision_recall(x, y, k) == pytest.approx((in_x.any(0).mean(), (cross <= reach_y).any(1).mean()))
-    assert density_coverage(x, y, k) == pytest.approx((in_x.sum(0).mean() / k, in_x.any(1).mean()))
+    assert manifold_scores(x, y, k) == pytest.approx({
+        "precision": in_x.any(0).mean(), "recall": (cross <= reach_y).any(1).mean(),
+        "density": in_x.sum(0).mean() / k, "coverage": in_x.any(1).mean(),
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0.0, 100.0])
+def test_points_at_the_edge_of_a_ball_are_inside(place: float) -> None:
+    """Rows of few values have neighbours at equal distances and at none, which rounding must not tell apart."""
+    rng = np.random.default_rng(0)
+    scale = np.array([0.3, 1.7, 2.9, 0.7, 1.1, 1.3, 0.9, 2.3])
+    rows = place + scale * rng.integers(0, 2, (800, 8))
+    again = rows[rng.permutation(800)]
+    assert manifold_scores(rows, again, 5)["precision"] == manifold_scores(rows, again, 5)["recall"] == 1
+    assert manifold_scores(rows, again, 5)["coverage"] == 1
+    prototypes = place + rng.normal(size=(8, 36))
+    x, y = prototypes[rng.integers(8, size=500)], prototypes[rng.integers(8, size=400)]
+    assert manifold_scores(x, y, 5)["precision"] == manifold_scores(x, y, 5)["coverage"] == 1
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(60, 60, 5), (60, 30, 3), (40, 90, 2)])
 def test_null_coverage_is_the_mean_coverage_of_equal_distributions(n: int, m: int, k: int) -> None:
     rng = np.random.default_rng(1)
-    covered = [density_coverage(rng.standard_normal((n, 3)), rng.standard_normal((m, 3)), k)[1] for _ in range(300)]
+    pairs = [(rng.standard_normal((n, 3)), rng.standard_normal((m, 3))) for _ in range(300)]
+    covered = [manifold_scores(x, y, k)["coverage"] for x, y in pairs]
     assert np.mean(covered) == pytest.approx(null_coverage(n, m, k), abs=4 * np.std(covered) / np.sqrt(300))
 
 
@@ -233,7 +250,7 @@ def test_features_that_are_not_finite_are_undefined_everywhere() -> None:
         lambda: frechet_distance(x, bad),
         lambda: frechet_infinity(x, bad, rng),
         lambda: kid(x, bad),
-        lambda: precision_recall(x, bad),
+        lambda: manifold_scores(x, bad, 3),
         lambda: c2st_knn(x, bad, rng),
         lambda: c2st_logistic(x, bad, rng),
         lambda: path_lengths(np.full((2, 4, 3), np.inf)),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from genarena.comparison.assemble import _still_moving
 from genarena.comparison.recommend import Verdict, decide
 from genarena.metrics import Score
 from genarena.uses import USES
@@ -21,7 +23,8 @@ def planted(by_name: Mapping[str, Sequence[float]]) -> dict[str, dict[int, Score
 
 def verdict(use: str, scores: Mapping[str, Mapping[str, Sequence[float]]], **options: Any) -> Verdict:
     table = {key: planted(by_name) for key, by_name in scores.items()}
-    return decide(USES[use], table, SPACES, options.get("usable", {}), options.get("baselines", []))
+    usable, baselines = options.get("usable", {}), options.get("baselines", [])
+    return decide(USES[use], table, SPACES, usable, baselines, options.get("failed"))
 
 
 def test_a_winner_beats_every_rival() -> None:
@@ -181,3 +184,61 @@ def test_the_order_of_contenders_does_not_matter() -> None:
     turned = dict(reversed(list(fd.items())))
     one, other = verdict("generate-fidelity", {FD: fd}), verdict("generate-fidelity", {FD: turned})
     assert (one.verdict, one.winner, one.runner_up) == (other.verdict, other.winner, other.runner_up)
+
+
+def test_nobody_wins_where_all_miss_the_gate() -> None:
+    """The right class without variety is a collapsed generator, and is none the better for being alone."""
+    alone = {"label_agreement": {"cgan": [0.99, 0.98, 0.99]}, "class_variety": {"cgan": [0.05, 0.04, 0.06]}}
+    both = {
+        "label_agreement": {"cgan": [0.99, 0.98, 0.99], "cvae": [0.80, 0.81, 0.82]},
+        "class_variety": {"cgan": [0.05, 0.04, 0.06], "cvae": [0.60, 0.65, 0.62]},
+    }
+    for scores in (alone, both):
+        found = verdict("condition", scores)
+        assert (found.verdict, found.winner, found.leader) == ("undecided", None, None)
+        assert "cgan varies too little" in found.reason and set(found.cells) == set(scores["label_agreement"])
+
+
+def test_two_spaces_that_exclude_each_others_best_leave_nobody() -> None:
+    scores = {
+        "path_length/classifier": {"a": [1.0, 1.1], "b": [2.0, 2.1]},
+        "midpoint_precision/classifier": {"a": [0.9, 0.9], "b": [0.6, 0.6]},
+        "midpoint_precision/random-conv": {"a": [0.4, 0.4], "b": [0.9, 0.9]},
+    }
+    assert (verdict("interpolate", scores).verdict, verdict("interpolate", scores).winner) == ("undecided", None)
+    distrusted = verdict("interpolate", scores, usable={"precision/random-conv": {"usable": False, "why": "noise"}})
+    assert distrusted.winner == "a"
+
+
+def test_runs_that_failed_are_told_and_count() -> None:
+    fd = {"gan": [3.0, 3.1, 3.05], "vae": [6.0, 6.1, 5.9]}
+    one = verdict("generate-fidelity", {FD: fd, OTHER_FD: fd}, failed={"gan": 1, "vae": 0})
+    assert one.winner == "gan" and "1 of its 4 runs failed" in one.reason
+    most = verdict("generate-fidelity", {FD: fd, OTHER_FD: fd}, failed={"gan": 2})
+    assert (most.verdict, most.winner, most.leader) == ("undecided", None, "gan")
+    assert "2 of its 5 runs failed" in most.reason
+    lonely = verdict("generate-fidelity", {FD: {"gan": [3.0, 3.1]}}, failed={"gan": 2})
+    assert (lonely.verdict, lonely.winner) == ("undecided", None) and "2 of its 4 runs failed" in lonely.reason
+
+
+def test_one_seed_of_a_hopeless_rival_does_not_undo_a_win() -> None:
+    fd = {"gan": [3.0, 3.1, 3.05], "vae": [6.0, 6.1, 5.9], "broken": [200.0]}
+    found = verdict("generate-fidelity", {FD: fd, OTHER_FD: fd})
+    assert (found.verdict, found.winner, found.runner_up) == ("winner", "gan", "vae")
+    close = {**fd, "broken": [6.05]}
+    assert verdict("generate-fidelity", {FD: close, OTHER_FD: close}).winner == "gan"
+    ahead = verdict("generate-fidelity", {FD: {**fd, "broken": [3.2]}, OTHER_FD: fd})
+    assert ahead.verdict == "undecided" and "one seed" in ahead.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "moving"),
+    [
+        ([5.0, 4.0, 3.0, 2.0, 1.0, 0.9], False), ([5.0, 4.0, 3.0, 2.0, 1.0, 0.8], True),
+        ([5.0, 4.0, 3.0, 2.0, 1.0, None], True), ([5.0, 4.0, 3.0, 2.0, math.inf, 0.9], True),
+        ([5.0, 1.0], False), ([0.0, 0.0, 0.0], False),
+    ],
+)  # fmt: skip
+def test_a_curve_has_come_to_rest_or_not(values: list[float | None], moving: bool) -> None:
+    curves = [{"contender": "gan", "metric": "fd", "points": [{"value": value} for value in values]}]
+    assert _still_moving(curves, "gan", "fd") is moving

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from genarena.comparison.statistics import Block
+from genarena.comparison.statistics import Block, Interval
 from genarena.metrics import Score
 
 TRIALS = 1500
@@ -130,9 +130,39 @@ def test_intervals_are_reproducible() -> None:
 def test_only_seeds_that_both_ran_are_compared() -> None:
     scores = {"a": {0: Score(1.0, 9), 1: Score(2.0, 9), 2: Score(9.0, 9)}, "b": {0: Score(0.0, 9), 1: Score(1.0, 9)}}
     block = Block(scores)
-    assert block.seeds == [0, 1]
     assert block.difference("a", "b").value == 1
     assert block.mean("a").value == 4
+
+
+def test_a_value_around_zero_does_not_widen_the_others() -> None:
+    """A share of zero is no scale: pooled with it, intervals of others were twenty times as wide."""
+    others = np.array([[5.0, 5.2, 4.9], [7.0, 7.1, 7.2]])
+    with_zero = block_of(np.vstack([others, [0.06, -0.10, 0.05]]), relative=True)
+    alone = block_of(others, relative=True)
+    assert with_zero.difference("b", "a") == alone.difference("b", "a") and with_zero.mean("a") == alone.mean("a")
+    zero = with_zero.mean("c")
+    half = 4.303 * np.std([0.06, -0.10, 0.05], ddof=1) / np.sqrt(3)  # t of its own two degrees of freedom
+    assert zero.high - zero.low == pytest.approx(2 * half, rel=0.1)
+
+
+def test_seeds_do_not_spread_what_is_fitted_in_closed_form() -> None:
+    table = np.array([[0.0, 1.0, 2.0], [5.0, 3.0, 4.0], [7.0, 7.0, 7.0]])
+    block = block_of(table, fixed=["c"])
+    assert block.mean("c") == Interval(7.0, 7.0, 7.0)
+    gap = block.difference("c", "a")
+    assert gap.low < 6 < gap.high
+    apart, both = gap.high - gap.low, block.difference("b", "a")
+    assert apart == pytest.approx((both.high - both.low) / np.sqrt(2), rel=0.3)
+
+
+def test_a_failed_run_leaves_the_seeds_of_the_others() -> None:
+    table = np.array([[0.0, 1.0, 2.0], [5.0, 3.0, 4.0], [9.0, 8.0, 7.0]])
+    whole = block_of(table[:2])
+    scores = {name: dict(by_seed) for name, by_seed in whole.scores.items()} | {"c": {0: Score(9.0, 9)}}
+    block = Block(scores)
+    assert block.difference("a", "b") == whole.difference("a", "b")
+    alone = block.mean("c")  # of one seed: the spread of the others is all that is known
+    assert alone.value == 9 and alone.low < 9 - 2 * np.sqrt(block.spread) and alone.high > 9 + 2 * np.sqrt(block.spread)
 
 
 def test_what_test_examples_do_is_not_averaged_over_seeds() -> None:

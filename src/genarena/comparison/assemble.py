@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import re
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -62,6 +64,7 @@ def assemble(
     """
     failed = {outcome.cell for outcome in outcomes if outcome.status == "failed"}
     finished = _read_runs(folder, plan, evaluator, failed)
+    unfinished = set(plan.cells) - {run.cell for run in finished}
     table = _table(finished)
     curves = _curves(finished)
     spaces = _by_meaning(evaluator)
@@ -104,7 +107,7 @@ def assemble(
         "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
         "uses": [
             {
-                **_use(USES[name], plan, table, fitted, spaces, evaluator, curves),
+                **_use(USES[name], plan, unfinished, table, fitted, spaces, evaluator, curves),
                 "command": _command(USES[name], folder, source),
             }
             for name in plan.uses
@@ -174,7 +177,6 @@ def _contender(name: str, fitted: FittedModel | None, finished: Sequence[Finishe
         "summary": fitted.model.summary,
         "capabilities": dict(fitted.capabilities()),
         "parameters": run.result["parameters"],
-        "notes": [],
     }
 
 
@@ -242,6 +244,7 @@ def _score(by_seed: Mapping[int, Score], block: Block, name: str) -> dict[str, A
 def _use(
     use: Use,
     plan: Plan,
+    unfinished: Collection[Cell],
     table: Mapping[str, Mapping[str, Mapping[int, Score]]],
     fitted: Mapping[str, FittedModel | None],
     spaces: Sequence[str],
@@ -249,7 +252,8 @@ def _use(
     curves: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     valued = {key: _valued(by_name) for key, by_name in table.items()}
-    found = decide(use, valued, spaces, evaluator.self_test, plan.baselines())
+    lost = Counter(cell.contender for cell in unfinished if cell.view == use.view)
+    found = decide(use, valued, spaces, evaluator.self_test, plan.baselines(), lost)
     metric = METRICS[found.metric.partition("/")[0]]
     has_labels = evaluator.dataset.schema.label is not None
     ahead = [name for name in (found.leader, found.runner_up) if name]
@@ -288,14 +292,14 @@ def _cell(
 ) -> dict[str, Any]:
     """A contender's value for a use, or the reason it has none."""
     if name in found.cells:
-        return {**_interval(found.cells[name]), "reason": None, "detail": None}
+        return {**_interval(found.cells[name]), "reason": None}
     if fitted is None:
         reason = "no run finished"
     else:
         scores = table.get(found.metric, {}).get(name, {})
         undefined = next((s.reason for s in scores.values() if s.reason), None)
         reason = why_not(use, fitted.capabilities(), has_labels) or undefined or "not measured"
-    return {"value": None, "low": None, "high": None, "reason": reason, "detail": None}
+    return {"value": None, "low": None, "high": None, "reason": reason}
 
 
 def _probe_table(valued: Mapping[str, Mapping[str, Mapping[int, Score]]]) -> dict[str, Any] | None:
@@ -339,16 +343,19 @@ def _curves(finished: Sequence[Finished]) -> list[dict[str, Any]]:
 
 
 def _still_moving(curves: Sequence[Mapping[str, Any]], name: str, metric: str) -> bool:
-    """True where a contender's curves moved by more than `STILL_MOVING` over their last fifth, on average."""
+    """True where a contender's curves moved by more than `STILL_MOVING` over their last fifth, on average.
+
+    One that has no number there does not count as having come to rest.
+    """
     own = [c["points"] for c in curves if c["contender"] == name]
     named = [c["points"] for c in curves if c["contender"] == name and c["metric"] == metric] or own
     falls = []
     for points in named:
-        values = [p["value"] for p in points]
-        before, after = values[-1 - max(1, len(values) // 5)] if len(values) > 2 else None, values[-1]
-        if before and after is not None:
-            falls.append((before - after) / before)
-    return bool(falls) and abs(float(np.mean(falls))) > STILL_MOVING
+        values = [math.nan if p["value"] is None else p["value"] for p in points]
+        if len(values) > 2:
+            before, after = values[-1 - max(1, len(values) // 5)], values[-1]
+            falls.append((before - after) / before if before else 0.0)
+    return bool(falls) and not abs(float(np.mean(falls))) <= STILL_MOVING
 
 
 def _spectra(finished: Sequence[Finished], evaluator: Evaluator) -> dict[str, Any] | None:

@@ -61,6 +61,7 @@ def decide(
     spaces: Sequence[str],
     usable: Mapping[str, Mapping[str, Any]],
     baselines: Sequence[str],
+    failed: Mapping[str, int] | None = None,
 ) -> Verdict:
     """Reach the verdict of one use.
 
@@ -75,6 +76,8 @@ def decide(
         Metric key -> ``{"usable": bool, "why": ...}`` of the evaluator's self-test; keys not named are usable.
     baselines : sequence of str
         Contenders that train in closed form.
+    failed : mapping, optional
+        Contender -> how many of its runs failed or are missing; a leader with more than one such cannot win.
     """
     keys = [key for key in use.metrics(spaces) if scores.get(key)]
     if not keys:
@@ -87,31 +90,40 @@ def decide(
     if not trusted:
         why = usable[primary].get("why") or "it does not behave on these data"
         return Verdict("undecided", primary, f"No metric of this use passed its self-test: {why}.", cells=cells)
-    excluded = _excluded(use, scores, spaces, baselines, list(cells))
+    excluded = _excluded(use, scores, spaces, usable, baselines, list(cells))
     eligible = [name for name in cells if name not in excluded]
     ranked = sorted(eligible, key=lambda name: sign * cells[name].value, reverse=True)
+    if not ranked:
+        reason = "No contender can win: " + ", ".join(f"{name} {why}" for name, why in excluded.items())
+        return Verdict("undecided", primary, f"{reason}.", cells=cells)
+    lost = (failed or {}).get(ranked[0], 0)
+    caveat = f"; {lost} of its {lost + len(scores[primary][ranked[0]])} runs failed" if lost else ""
     if len(ranked) == 1:
         only = ranked[0]
-        if not excluded:
-            reason = f"Only {only} has a result: the others cannot, or failed."
-            return Verdict("winner", primary, reason, leader=only, winner=only, cells=cells)
-        reason = f"Only {only} can win: " + ", ".join(f"{name} {why}" for name, why in excluded.items())
+        if excluded:
+            reason = f"Only {only} can win: " + ", ".join(f"{name} {why}" for name, why in excluded.items()) + caveat
+        else:
+            reason = f"Only {only} has a result: the others cannot, or failed{caveat}"
         if len(scores[primary][only]) < 2 and any(name not in baselines for name in excluded):
             reason += "; but one seed says nothing about the next."
             return Verdict("undecided", primary, reason, leader=only, cells=cells)
+        if lost > 1:
+            return Verdict("undecided", primary, f"{reason}.", leader=only, cells=cells)
         return Verdict("winner", primary, f"{reason}.", leader=only, winner=only, cells=cells)
     leader, runner_up = ranked[:2]
     sesoi = use.sesoi * abs(cells[leader].value) if use.relative else use.sesoi
     shared = {rival: len(set(scores[primary][leader]) & set(scores[primary][rival])) for rival in ranked[1:]}
     leads = {rival: _lead(blocks[primary], leader, rival, sign) for rival in ranked[1:] if shared[rival]}
     found = Verdict("undecided", primary, "", leader, None, runner_up, leads.get(runner_up), sesoi, cells)
-    seeds = min(shared.values())
-    if not seeds:
+    if len(leads) < len(shared):
         return replace(
             found, reason=f"{leader} is ahead, but shares no seed with {min(shared, key=shared.__getitem__)}."
         )
-    if seeds < 2:
+    seeds = shared[runner_up]
+    if seeds < 2 or (not blocks[primary].residual_freedom and min(shared.values()) < 2):
         return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.")
+    if lost > 1:
+        return replace(found, reason=f"{leader} is ahead{caveat}.")
     lead = leads[runner_up]
     against = _contradiction(use, [(key, blocks[key]) for key in trusted[1:]], leader, ranked[1:], sign)
     if against:
@@ -121,12 +133,12 @@ def decide(
         return replace(found, verdict="too close to call", reason=reason)
     unclear = [rival for rival, gap in leads.items() if gap.low <= 0]
     if unclear:
-        reason = f"{leader} is ahead of {unclear[0]}, but {seeds} seeds leave the difference unclear."
+        reason = f"{leader} is ahead of {unclear[0]}, but {shared[unclear[0]]} seeds leave the difference unclear."
         return replace(found, reason=reason)
     if lead.value < sesoi:
         reason = f"{leader} leads {runner_up} by less than {use.sesoi_text}."
         return replace(found, verdict="too close to call", reason=reason)
-    reason = f"{leader} beats {runner_up}, the next best, on all {seeds} seeds taken together."
+    reason = f"{leader} beats {runner_up}, the next best, on all {seeds} seeds taken together{caveat}."
     return replace(found, verdict="winner", winner=leader, reason=reason)
 
 
@@ -146,25 +158,33 @@ def _lead(block: Block, leader: str, rival: str, sign: int) -> Interval:
 
 
 def _excluded(
-    use: Use, scores: Mapping[str, Scores], spaces: Sequence[str], baselines: Sequence[str], names: Sequence[str]
+    use: Use,
+    scores: Mapping[str, Scores],
+    spaces: Sequence[str],
+    usable: Mapping[str, Mapping[str, Any]],
+    baselines: Sequence[str],
+    names: Sequence[str],
 ) -> dict[str, str]:
-    """Contenders that may not win, where there are others, and what is wrong with them."""
+    """Contenders that may not win, and what is wrong with them; a baseline may where there is nobody else."""
     found: dict[str, str] = {}
-
-    def exclude(more: Mapping[str, str]) -> None:
-        if set(names) - set(found) - set(more):
-            found.update({name: why for name, why in more.items() if name not in found})
-
-    if not use.baselines_win:
-        exclude({name: "is a baseline" for name in names if name in baselines})
-    if use.gate:
-        for key in use.gate.metrics(spaces):
-            reached = {
-                name: float(np.mean([s.value for s in by_seed.values()]))
-                for name, by_seed in scores.get(key, {}).items()
-            }
-            least = use.gate.least * (max(reached.values(), default=0.0) if use.gate.of_best else 1.0)
-            exclude({name: use.gate.missed for name in names if reached.get(name, 0.0) < least})
+    if not use.baselines_win and set(names) - set(baselines):
+        found = {name: "is a baseline" for name in names if name in baselines}
+    gate = use.gate
+    if gate is None:
+        return found
+    for key in gate.metrics(spaces):
+        trusted = usable.get(f"{gate.rests_on}/{key.partition('/')[2]}", {}).get("usable", True)
+        if not trusted or not scores.get(key):
+            continue
+        reached = {
+            name: float(np.mean([s.value or 0 for s in by_seed.values()])) for name, by_seed in scores[key].items()
+        }
+        least = gate.least * (max(reached.values()) if gate.of_best else 1.0)
+        for name in names:
+            if name not in reached:
+                found.setdefault(name, f"has no {_spoken(key).lower()}")
+            elif reached[name] < least:
+                found.setdefault(name, gate.missed)
     return found
 
 

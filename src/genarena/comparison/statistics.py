@@ -41,7 +41,8 @@ class Block:
     fixed : collection of str
         Contenders fitted in closed form: training seeds do not spread them, so they tell nothing of the spread of others.
     relative : bool
-        Whether spread grows with the value (distances, errors, times) and is pooled as a share of it.
+        Whether spread grows with the value (distances, errors, times) and is pooled as a share of it. Contenders whose
+        values lie around zero are then left to their own variance.
     bounds : (float or None, float or None)
         Values the metric cannot leave.
     """
@@ -57,14 +58,17 @@ class Block:
         self.scores = scores
         self.relative = relative
         self.bounds = bounds
-        trained = [name for name in scores if name not in fixed] or list(scores)
-        self.seeds = sorted(set.intersection(*(set(scores[name]) for name in trained))) if trained else []
-        values = [[scores[name][seed].value for seed in self.seeds] for name in trained]
-        table = np.array(values, float).reshape(len(trained), len(self.seeds))
+        self.fixed = frozenset(fixed) if set(scores) - set(fixed) else frozenset()
+        self.around_zero = frozenset(name for name in scores if relative and _around_zero(scores[name]))
+        names, seeds = _block(
+            {name: by_seed for name, by_seed in scores.items() if name not in self.fixed | self.around_zero}
+        )
+        table = np.array([[_value(scores[name][seed]) for seed in seeds] for name in names], float)
+        table = table.reshape(len(names), len(seeds))
         if relative and table.size:
             table = table / np.maximum(np.abs(table).mean(1, keepdims=True), 1e-12)
         self.spread, self.spread_freedom = _pooled(table, len(table))
-        effects = table.mean(0, keepdims=True) if trained else 0.0
+        effects = table.mean(0, keepdims=True) if len(table) else 0.0
         self.residual, self.residual_freedom = _pooled(table - effects, len(table) - 1)
 
     def mean(self, name: str) -> Interval:
@@ -72,8 +76,8 @@ class Block:
         seeds = sorted(self.scores[name])
         values = np.array([self.scores[name][seed].value for seed in seeds], float)
         replicates = [_replicates(self.scores[name][seed]) for seed in seeds]
-        scale = abs(values.mean()) if self.relative else 1.0
-        return self._interval(values, replicates, self.spread * scale**2, self.spread_freedom)
+        freedom = 0 if name in self.around_zero else self.spread_freedom
+        return self._interval(values, replicates, self.spread * self._share(name, seeds), freedom)
 
     def difference(self, first: str, second: str) -> Interval:
         """Mean of first - second over the seeds both have."""
@@ -81,9 +85,15 @@ class Block:
         seeds = sorted(set(a) & set(b))
         values = np.array([_value(a[seed]) - _value(b[seed]) for seed in seeds], float)
         replicates = [_paired(a[seed], b[seed]) for seed in seeds]
-        scales = [float(abs(np.mean([_value(x[seed]) for seed in seeds]))) if self.relative else 1.0 for x in (a, b)]
-        pooled = self.residual * sum(scale**2 for scale in scales)
-        return self._interval(values, replicates, pooled, self.residual_freedom, bounded=False)
+        pooled = self.residual * (self._share(first, seeds) + self._share(second, seeds))
+        freedom = 0 if self.around_zero & {first, second} else self.residual_freedom
+        return self._interval(values, replicates, pooled, freedom, bounded=False)
+
+    def _share(self, name: str, seeds: Collection[int]) -> float:
+        """What a contender's pooled variance is, in units of the pooled one; nothing where that says nothing of it."""
+        if name in self.fixed | self.around_zero:
+            return 0.0
+        return float(np.mean([_value(self.scores[name][seed]) for seed in seeds])) ** 2 if self.relative else 1.0
 
     def _interval(
         self, values: np.ndarray, replicates: list[np.ndarray], pooled: float, freedom: int, *, bounded: bool = True
@@ -92,9 +102,9 @@ class Block:
         rng = np.random.default_rng(0)
         n = len(values)
         draws = np.full(DRAWS, values.mean())
-        if n > 1:
-            own = float(values.var(ddof=1))
-            freedom = max(freedom, n - 1)
+        own = float(values.var(ddof=1)) if n > 1 else 0.0
+        freedom = max(freedom, n - 1)
+        if freedom:
             draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
         draws += np.mean(_sampling(replicates, values, rng), axis=0)
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -103,6 +113,21 @@ class Block:
         low = max(min(low, value), -np.inf if lowest is None else lowest)
         high = min(max(high, value), np.inf if highest is None else highest)
         return Interval(value, float(low), float(high))
+
+
+def _around_zero(by_seed: Mapping[int, Score]) -> bool:
+    """Whether zero is within two standard deviations of a contender's values: their spread is a share of nothing."""
+    values = np.array([_value(score) for score in by_seed.values()], float)
+    return len(values) > 1 and 2 * float(values.std(ddof=1)) > abs(float(values.mean()))
+
+
+def _block(scores: Mapping[str, Mapping[int, Score]]) -> tuple[list[str], list[int]]:
+    """The contenders and the seeds that all of these have, of which most can be learned: a failed run costs one of both."""
+    found: list[tuple[list[str], list[int]]] = [([], [])]
+    for least in {len(by_seed) for by_seed in scores.values()}:
+        names = [name for name, by_seed in scores.items() if len(by_seed) >= least]
+        found.append((names, sorted(set.intersection(*(set(scores[name]) for name in names)))))
+    return max(found, key=lambda block: ((len(block[0]) - 1) * (len(block[1]) - 1), len(block[0]) * len(block[1])))
 
 
 def _pooled(table: np.ndarray, contenders: int) -> tuple[float, int]:

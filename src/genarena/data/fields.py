@@ -14,12 +14,11 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..errors import DataError
 
-Role = Literal["target", "condition", "label", "identity", "mask"]
+Role = Literal["target", "condition", "label"]
 
 
 @dataclass(frozen=True)
@@ -283,12 +282,5 @@ class Batch:
         name = self.schema.label_name
         return self.tensors.get(name) if name else None
 
-    def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[name]
-
     def __len__(self) -> int:
         return len(self.x)
-
-    @property
-    def device(self) -> torch.device:
-        return self.x.device

@@ -20,7 +20,7 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         ``name``, ``fingerprint``, ``summary`` (one phrase), ``fields`` (specs and roles), ``splits`` (counts), ``classes``
         (counts by split, or None), ``values`` (minimum and maximum as stored, constant share, levels), ``duplicates``
         (examples whose exact content occurred before in train, and those of one split that are in another too),
-        ``quarantined``, ``notes`` and ``suggested`` settings with their reasons.
+        ``quarantined`` and ``notes``.
     """
     return {
         "name": dataset.name,
@@ -33,7 +33,6 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "duplicates": _duplicates(dataset),
         "quarantined": [{"path": entry.path, "reason": entry.reason} for entry in dataset.quarantined],
         "notes": list(dataset.notes),
-        "suggested": _suggest(dataset),
     }
 
 
@@ -85,19 +84,3 @@ def _duplicates(dataset: Dataset) -> dict[str, int]:
 
 def _target(dataset: Dataset) -> np.ndarray:
     return dataset.fields[dataset.schema.target_name].values
-
-
-def _suggest(dataset: Dataset) -> dict[str, Any]:
-    """Settings to start from, each a plain value, and why."""
-    spec, count = dataset.schema.target, len(dataset.splits["train"])
-    image = isinstance(spec, ImageSpec)
-    # A power of two that gives an epoch about a dozen steps or more, and at most 128, where a CPU core is saturated.
-    batch = int(min(128, 2 ** np.floor(np.log2(max(1, count / 12)))))
-    # Fewer passes the more data there are: small sets need many, and no first run should take an afternoon.
-    images = int(np.clip(50 * count, 20_000, 200_000))
-    why = [
-        "convolutions for images" if image else "a multilayer perceptron for rows of numbers",
-        f"batch {batch}: at least a dozen steps an epoch",
-        f"{images // 1000}k images are {images / count:.1f} epochs",
-    ]
-    return {"net": "conv" if image else "mlp", "batch_size": batch, "budget": f"{images // 1000}k images", "why": why}

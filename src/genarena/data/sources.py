@@ -22,8 +22,8 @@ from .raw import Progress, Raw
 from .splits import make_splits
 
 SMALLEST_SIDE = 8
-_AVERAGED = 10_000  # images whose grey values are averaged, for a scale
 """Pixels; smaller images are refused, since no convolutional network here fits them."""
+_AVERAGED = 10_000  # images whose grey values are averaged, for a scale
 
 
 def open_dataset(

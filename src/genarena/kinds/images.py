@@ -14,7 +14,6 @@ from ..nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from ..nets.augment import AdaptiveAugment, DiffAugment
 from .networks import NetworkConfig
 
-NAME = "images"
 SUFFIXES = (".png", ".npz")
 WIDTH = 32  # channels next to the image
 MLP_WIDTH = 256

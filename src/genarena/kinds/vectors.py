@@ -13,7 +13,6 @@ from ..errors import UsageError
 from ..nets import MLPDecoder, MLPEncoder
 from .networks import NetworkConfig
 
-NAME = "vectors"
 SUFFIXES = (".npz", ".csv")
 WIDTH = 256  # units of a hidden layer
 

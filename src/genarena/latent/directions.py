@@ -26,7 +26,7 @@ Labeller = Callable[[np.ndarray], np.ndarray]
 def attribute_direction(
     space: LatentSpace, codes: np.ndarray, labels: np.ndarray, attribute: int, other: int | None = None
 ) -> Direction:
-    """From the mean code of the rest, or of another class, to the mean code of a class (Larsen et al. 2016, section 4.2).
+    """From the mean code of the rest, or of another class, to the mean code of a class (Larsen et al. 2016, section 4.1.1).
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def principal_directions(
 ) -> list[Direction]:
     """Up to `k` directions in which latents vary most, first the one with most (Härkönen et al. 2020, GANSpace).
 
-    Of a StyleGAN, the principal components of its styles w (section 3.1). Of a model with an encoder, those of the codes
+    Of a StyleGAN, the principal components of its styles w (section 2.2). Of a model with an encoder, those of the codes
     of `values`. Noise that is the same in all directions has none: there the principal components of what is decoded are
-    carried back to the noise by regression (section 3.2, with the outputs in place of an early layer); of a model that is
+    carried back to the noise by regression (section 2.2, with the outputs in place of an early layer); of a model that is
     told classes, within classes.
 
     Parameters

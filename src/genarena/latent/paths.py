@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import CapabilityError, UsageError
-from ..fitted import FittedModel, build, slerp
+from ..fitted import FittedModel, copy_of, slerp
 from .space import frozen_features, require_decoder
 
 EPSILON = 1e-4  # the paper's step
@@ -56,19 +56,17 @@ def perceptual_path_lengths(
     reason = fitted.capabilities()["sample"]
     if reason is not None:
         raise CapabilityError(f"{fitted.name} has {reason}.")
-    model: Any = build(type(fitted.model), fitted.model.config, fitted.schema, 0)
-    model.load_state_dict(fitted.model.state_dict())
-    model = model.double().eval()
+    model = copy_of(fitted.model).double()
     mapping: Any = getattr(model, "styles", None)
     if noise and mapping is None:
         raise CapabilityError(f"{fitted.name} has no mapping network: its latents are the noise.")
     rng = np.random.default_rng(seed)
     if noise:
-        start, end = rng.standard_normal((2, n, model.latent_dim))
+        start, end = model.shape_noise(torch.from_numpy(rng.standard_normal((2, n, model.latent_dim)))).numpy()
     else:
         start, end = (fitted.latents(n, int(s)).astype(np.float64) for s in rng.integers(2**31, size=2))
     t = rng.random((n, 1))
-    arc = noise or not model.straight
+    arc = model.config.prior == "normal" if noise else not model.straight
     near, far = (_between(start, end, at, arc, 0 if noise else model.classes) for at in (t, t + epsilon))
     features: Any = frozen_features(fitted.spec, 0).double()
     lengths = []

@@ -157,13 +157,16 @@ def _hits(
 
 
 def _compared(name: str, count: int, trained: np.ndarray, untrained: np.ndarray, seed: int) -> ProbeResult:
-    """The paired difference of hits ``(R, N_test)``, with a percentile bootstrap over both axes."""
+    """The paired difference of hits ``(R, N_test)``, and its interval over draws of labels and test examples.
+
+    Examples are resampled. Draws of labels are too few for that, and get Student's t.
+    """
     gain, rng = trained - untrained, np.random.default_rng(seed)
     repeats, examples = gain.shape
-    draws = [
-        gain[rng.integers(0, repeats, repeats)].mean(0)[rng.integers(0, examples, examples)].mean()
-        for _ in range(DRAWS)
-    ]
+    by_example, by_draw = gain.mean(0), gain.mean(1)
+    draws = np.array([by_example[rng.integers(0, examples, examples)].mean() for _ in range(DRAWS)])
+    if repeats > 1:
+        draws += rng.standard_t(repeats - 1, DRAWS) * by_draw.std(ddof=1) / np.sqrt(repeats)
     low, high = np.quantile(draws, [0.025, 0.975])
     means = (float(trained.mean()), float(untrained.mean()), float(gain.mean()))
     return ProbeResult(name, count, *means, float(low), float(high))

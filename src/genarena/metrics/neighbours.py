@@ -9,13 +9,18 @@ from sklearn.neighbors import NearestNeighbors
 from .score import Undefined, require
 
 _ROWS = 1024
+_TIE = 1e-10  # of the largest squared norm: what rounding may do to a squared distance, and no more
 
 
 def manifold_scores(x: np.ndarray, y: np.ndarray, k: int) -> dict[str, float]:
     """Precision, recall, density and coverage of samples ``y`` against real ``x``, in one pass over the distances.
 
     A real (or generated) manifold is the union of balls around its points, each reaching to the point's k-th neighbour
-    in its own set. See `precision_recall` and `density_coverage` for what is made of it.
+    in its own set. Precision is the share of samples inside the real one, recall the share of real points inside the
+    generated one (Kynkäänniemi et al. 2019, "Improved precision and recall metric", eqs. 1 and 2); neither is 1 for equal
+    distributions, so they are read against the floor. Density is the mean number of real balls around a sample over ``k``,
+    1 in expectation for equal distributions and unbounded above; coverage the share of real balls that hold a sample, then
+    `null_coverage` (Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", section 3).
 
     Parameters
     ----------
@@ -61,28 +66,6 @@ def in_manifold(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
     )
 
 
-def precision_recall(x: np.ndarray, y: np.ndarray, k: int = 3) -> tuple[float, float]:
-    """Share of samples inside the real manifold, and of real points inside the generated one.
-
-    Kynkäänniemi et al. 2019, "Improved precision and recall metric", eqs. 1 and 2. Neither is 1 for equal
-    distributions: in many dimensions both fall well below, so they are read against the floor. Parameters as in
-    `manifold_scores`.
-    """
-    scores = manifold_scores(x, y, k)
-    return scores["precision"], scores["recall"]
-
-
-def density_coverage(x: np.ndarray, y: np.ndarray, k: int = 5) -> tuple[float, float]:
-    """Mean number of real balls around a sample over ``k``, and share of real balls that hold a sample.
-
-    Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", section 3. For equal
-    distributions density is 1 in expectation (it is unbounded above) and coverage `null_coverage`. Parameters as in
-    `manifold_scores`.
-    """
-    scores = manifold_scores(x, y, k)
-    return scores["density"], scores["coverage"]
-
-
 def null_coverage(n: int, m: int, k: int) -> float:
     """Expected coverage of ``n`` real points by ``m`` samples of the same distribution.
 
@@ -108,5 +91,9 @@ def null_k(n: int, m: int, level: float = 0.95) -> int:
 
 
 def _radii(points: np.ndarray, k: int) -> np.ndarray:
-    """Distance of each point to its k-th neighbour in its own set, itself not counted."""
-    return NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points).kneighbors()[0][:, -1]
+    """Distance of each point to its k-th neighbour in its own set, itself not counted.
+
+    A hair more, so that a point which lies as far away as that, or at the same place, is within reach.
+    """
+    radius = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points).kneighbors()[0][:, -1]
+    return np.sqrt(radius**2 + _TIE * np.square(points).sum(1).max())

@@ -1,7 +1,7 @@
 """The conditional VAE (Sohn et al. 2015, "Learning Structured Output Representation using Deep Conditional Generative Models";
 Kingma et al. 2014, "Semi-supervised Learning with Deep Generative Models").
 
-Prior and decoder are told the class: p(x) = sum_y p(y) int p(z | y) p(x | z, y) dz. Sampling asks for a class, and the latent
+Prior and decoder are told the class: p(x) = sum_y p(y) int p(v | y) p(x | v, y) dv. Sampling asks for a class, and the latent
 variable is left with what the class does not say. It is for drawing examples of a wanted class and for changing the class of
 a given one. (The survey says that only GANs can be conditioned: `docs/errata.md`, X14.)
 
@@ -44,7 +44,7 @@ class ConditionalVAE(VAE):
 
     @property
     def class_prior(self) -> ClassPrior:
-        """p(z | y); it belongs to the decoder."""
+        """p(v | y); it belongs to the decoder."""
         return self.decoder[0]  # type: ignore[return-value]
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:

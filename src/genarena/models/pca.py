@@ -61,8 +61,10 @@ class PCA(Model):
         rank = len(found.components_)
         self.mean.copy_(torch.from_numpy(found.mean_))
         self.components[:rank] = torch.from_numpy(found.components_)
-        # With no dimension left over there is no noise; a floor keeps the density proper.
-        noise = max(float(found.noise_variance_), 1e-6)
+        # The mean over all directions left, of which few examples leave some with no variance at all (Tipping & Bishop
+        # 1999, eq. 8). With no direction left over there is no noise; a floor keeps the density proper.
+        left = (min(len(x), self.dimensions) - rank) / max(self.dimensions - rank, 1)
+        noise = max(float(found.noise_variance_) * left, 1e-6)
         self.noise_variance.fill_(noise)
         self.variances.fill_(noise)
         self.variances[:rank] = torch.from_numpy(np.maximum(found.explained_variance_, noise))

@@ -11,7 +11,7 @@ It is for data where both an encoder and sharp samples are wanted. The adversari
 reconstruction never reaches the discriminator; all three move simultaneously from one shared forward. (The survey prints
 the reconstruction as the distance of an image to a feature map, with the wrong sign: `docs/errata.md`, X25.)
 
-Where we differ from the paper: the feature error is scaled by its own running size, which is the likelihood of a Gaussian
+Where we differ from the paper: the feature error is scaled by its own size, which is the likelihood of a Gaussian
 whose variance is learned, since the scale of the features drifts as the discriminator learns (`feature_noise="unit"` is
 the paper's); R1 penalty; Adam instead of RMSProp; averaged weights.
 """

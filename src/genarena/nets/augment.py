@@ -2,7 +2,7 @@
 
 Shown few images, a discriminator soon knows them by heart; shown altered ones, it cannot. What the generator makes is altered
 before it is judged, so that it learns to make plain images, as long as the alterations do not hide what they altered
-(Karras et al. 2020a, section 2.2).
+(Karras et al. 2020a, "Training Generative Adversarial Networks with Limited Data", section 2.2).
 
 Both augmentations are the identity in eval mode and differentiable to any order in the image, as gradient penalties need. They
 draw from torch's default generator, for the global batch where several processes share one.

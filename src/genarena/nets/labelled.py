@@ -80,7 +80,7 @@ class JointDiscriminator(_Labelled):
 
 
 class ClassPrior(nn.Module):
-    """A Gaussian prior with a mean and a scale for each class (Sohn et al. 2015, p(z | y)).
+    """A Gaussian prior with a mean and a scale for each class (Sohn et al. 2015, p(z | y), z being v here).
 
     A place v in latent space has the standardised coordinates z = (v - m_y) / s_y, which are N(0, I) for every class. All
     start at N(0, I) in v too.

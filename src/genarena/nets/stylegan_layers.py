@@ -183,7 +183,7 @@ class ModulatedConvolution(nn.Module):
 
 
 class ModulatedLayer(nn.Module):
-    """Modulated convolution, noise, leaky ReLU (Karras et al. 2020, figure 2c)."""
+    """Modulated convolution, noise, leaky ReLU (Karras et al. 2020, figure 2d)."""
 
     def __init__(self, inputs: int, outputs: int, style_dim: int, *, upsample: bool = False):
         super().__init__()

@@ -1,6 +1,6 @@
 """Observation models p(x | z): what a decoder's numbers say about the data.
 
-A decoder returns `parameters` numbers for every value of x; a likelihood turns them into log-probabilities, in nats
+A decoder returns `parameters_per_value` numbers for every value of x; a likelihood turns them into log-probabilities, in nats
 per example. Discrete likelihoods give probabilities of the stored codes. Continuous ones give densities of the
 normalised values, which become a bound on the probability of the codes by uniform dequantisation (Theis et al. 2016):
 log P(code) >= E_u log p(x + u) + D log(step), u uniform over one quantisation step.
@@ -66,10 +66,6 @@ class Likelihood(nn.Module):
         """log p(x | z), nats per example, shape ``(N,)``."""
         raise TypeError(f"{type(self).__name__} defines no log_prob")
 
-    def sample(self, raw: Tensor) -> Tensor:
-        """One draw from p(x | z)."""
-        raise TypeError(f"{type(self).__name__} defines no sample")
-
 
 class Gaussian(Likelihood):
     """N(mean, sigma^2) with one sigma shared by all values.
@@ -102,10 +98,6 @@ class Gaussian(Likelihood):
         dimensions = x[0].numel()
         return -0.5 * error * (-2 * log_sigma).exp() - dimensions * (log_sigma + 0.5 * math.log(2 * math.pi))
 
-    def sample(self, raw: Tensor) -> Tensor:
-        mean = self.mean(raw)
-        return mean + self.log_sigma.exp() * torch.randn_like(mean)
-
 
 class Bernoulli(Likelihood):
     """Binary pixels; grey levels are probabilities, binarised afresh whenever an image is shown (Burda et al. 2016)."""
@@ -132,9 +124,6 @@ class Bernoulli(Likelihood):
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         return -F.binary_cross_entropy_with_logits(raw, (x + 1) / 2, reduction="none").flatten(1).sum(1)
 
-    def sample(self, raw: Tensor) -> Tensor:
-        return torch.bernoulli(raw.sigmoid()) * 2 - 1
-
 
 class DiscretisedLogistic(Likelihood):
     """Mass of a logistic density over each grey level, the outer levels open-ended (Kingma et al. 2016, section 6.2).
@@ -158,11 +147,6 @@ class DiscretisedLogistic(Likelihood):
         log_mass = torch.where(first, F.logsigmoid(upper), torch.where(last, F.logsigmoid(-lower), inner))
         return log_mass.flatten(1).sum(1)
 
-    def sample(self, raw: Tensor) -> Tensor:
-        mean = self.mean(raw)
-        uniform = torch.rand_like(mean).clamp(1e-6, 1 - 1e-6)
-        return mean + self.log_scale.exp() * uniform.logit()
-
 
 class Categorical(Likelihood):
     """A free probability for every grey level of every value (van den Oord et al. 2016)."""
@@ -185,11 +169,6 @@ class Categorical(Likelihood):
     def log_prob(self, raw: Tensor, x: Tensor) -> Tensor:
         codes = ((x + 1) / 2 * (self.spec.levels - 1)).round().long()  # type: ignore[union-attr]
         return -F.cross_entropy(self._logits(raw), codes, reduction="none").flatten(1).sum(1)
-
-    def sample(self, raw: Tensor) -> Tensor:
-        logits = self._logits(raw)
-        gumbel = -torch.empty_like(logits).exponential_().log()
-        return self.grid[(logits + gumbel).argmax(1)]
 
 
 def make_likelihood(name: LikelihoodName, spec: Spec, sigma: float | None = None) -> Likelihood:

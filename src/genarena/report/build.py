@@ -141,7 +141,6 @@ class CellView:
     value: str = DASH
     interval: str = ""
     reason: str = ""
-    detail: str = ""
     flag: str = ""
     places: Sequence[float] = ()
 
@@ -163,7 +162,7 @@ def _matrix_row(use: Use, names: Sequence[str]) -> MatrixRow:
             return CellView(reason=(cell.reason if cell else None) or "not measured")
         value, text = interval(cell.value, cell.low, cell.high)
         places = [round(100 * (end - low) / width, 1) for end in _ends(cell)] if width > 0 else []
-        return CellView(value, text, cell.reason or "", cell.detail or "", _flag(use, name), places)
+        return CellView(value, text, cell.reason or "", _flag(use, name), places)
 
     difference = use.difference and interval(use.difference.value, use.difference.low, use.difference.high)
     return MatrixRow(use, [view(name) for name in names], difference or None)

@@ -71,7 +71,6 @@ class Contender(Record):
     summary: str
     capabilities: dict[str, str | None] = {}
     parameters: dict[str, int] = {}
-    notes: list[str] = []
 
 
 class Alarm(Record):
@@ -134,7 +133,6 @@ class Cell(Record):
     low: float | None = None
     high: float | None = None
     reason: str | None = None
-    detail: str | None = None
 
 
 class Difference(Record):

@@ -55,12 +55,15 @@ class Gate:
         Whether `least` is a share of the best contender's value, or the value itself.
     missed : str
         What is wrong with those who miss it, after a name: "looks less real half way".
+    rests_on : str
+        The evaluator's metric that must have passed its self-test in the same space; empty where there is none.
     """
 
     metrics: Callable[[Sequence[str]], list[str]]
     least: float
     of_best: bool
     missed: str
+    rests_on: str = ""
 
 
 @dataclass(frozen=True)

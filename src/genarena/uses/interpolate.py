@@ -60,7 +60,11 @@ INTERPOLATE = Use(
         ),
     ),
     gate=Gate(
-        lambda spaces: [f"midpoint_precision/{space}" for space in spaces], 0.8, True, "looks less real half way"
+        lambda spaces: [f"midpoint_precision/{space}" for space in spaces],
+        least=0.8,
+        of_best=True,
+        missed="looks less real half way",
+        rests_on="precision",
     ),
     curve="fd",
 )
