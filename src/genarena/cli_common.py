@@ -40,6 +40,11 @@ def open_like(fitted: FittedModel, data: str, data_dir: Path | None, *, told: bo
     from .data import adapt
 
     dataset = adapt.open_like(data, fitted.spec, data_dir=data_dir)
+    if dataset.quarantined:
+        first = dataset.quarantined[0]
+        say(
+            f"{len(dataset.quarantined)} files set aside, and not counted in rows; the first: {first.path}: {first.reason}"
+        )
     return fitted.labelled(dataset) if told else dataset
 
 

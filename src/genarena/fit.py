@@ -20,7 +20,7 @@ from .alarm import SAMPLES, watch_for
 from .best import CRITERION, forget_best, keep_best, read_best
 from .budget import Budget
 from .checkpoint import FORMAT, RunFolder, write_tensors
-from .data import Dataset, Loader
+from .data import Dataset, Loader, Schema
 from .errors import RunError, UsageError
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
 from .files import read_json, sha256_of, write_atomic, write_json
@@ -64,12 +64,14 @@ def plan(
     Raises
     ------
     UsageError
-        For an unknown model, a wrong setting, a negative seed or a device this machine lacks.
+        For an unknown model, a wrong setting, data its networks cannot be made for, a negative seed or a device this machine
+        lacks.
     """
     model_class = find_model(model) if isinstance(model, str) else model
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed={seed}: give a number from 0 to 2^63 - 1.")
     config = model_class.Config.parse(settings or {})
+    check_networks(model_class, config, dataset.schema)
     chosen = choose_device(device)
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     record = {
@@ -87,6 +89,16 @@ def plan(
     }
     as_stored = json.loads(json.dumps(record))  # tuples are lists on disk, and a resumed run compares the two
     return Plan(model_class, config, dataset, decided, seed, chosen, as_stored)
+
+
+def check_networks(model_class: type[Model], config: Any, schema: Schema) -> None:
+    """Raise the `UsageError` of a model whose networks cannot be made for these data, without making them.
+
+    A user's own model is not tried: it may need real tensors.
+    """
+    if model_class in MODELS.values():
+        with torch.device("meta"):
+            build(model_class, config, schema, 0)
 
 
 def model_name(model_class: type[Model]) -> str:
@@ -156,11 +168,15 @@ def fit(
 
     Raises
     ------
+    UsageError
+        For fewer threads than one.
     RunError
         Where the folder is in use, or was made with other arguments (they are named).
     TrainingError
         Where training diverged.
     """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads={threads}: give at least 1.")
     run = RunFolder(folder)
     if not distributed.is_main():
         with reproducible(plan.device):

@@ -125,8 +125,13 @@ class FittedModel:
         with torch.inference_mode():
             z = torch.cat([self.model.latents(size, generator, **options) for size in sizes])[:n].cpu().numpy()
         if label is not None:
-            z[:, -self.model.classes :] = np.eye(self.model.classes, dtype=np.float32)[self.class_index(label)]
+            z = self.with_classes(z, self.class_index(label))
         return z
+
+    def with_classes(self, z: np.ndarray, indices: int | np.ndarray) -> np.ndarray:
+        """Latents ``(N, L + K)`` of a conditional model with other classes, by index, beside the same noise."""
+        classes = np.eye(self.model.classes, dtype=z.dtype)[np.broadcast_to(indices, len(z))]
+        return np.concatenate([z[:, : -self.model.classes], classes], 1)
 
     def labelled(self, dataset: Dataset) -> Dataset:
         """Data with the class indices that the model was told, by the classes' names; as they are where it was told none.

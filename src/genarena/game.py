@@ -115,6 +115,8 @@ def _explain(config: type[BaseModel], entry: Any) -> str:
     key = ".".join(place)
     if not place:  # a rule about several settings
         return entry["msg"].removeprefix("Value error, ") + "."
+    if isinstance(entry.get("input"), float) and math.isnan(entry["input"]):
+        return f"{key} is not a number."
     if entry["type"] != "extra_forbidden":
         return f"{key}={entry.get('input')!r}: {entry['msg'][0].lower()}{entry['msg'][1:]}."
     fields: Any = config

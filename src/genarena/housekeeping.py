@@ -21,6 +21,8 @@ def examine(folder: Path) -> list[tuple[bool, str]]:
         Where the folder is no run.
     """
     run = RunFolder(folder)
+    if (run.path / "plan.json").exists():
+        raise RunError(f"'{folder}' is a comparison: name a use (--for), or one of its runs, '{folder / 'runs'}/…'.")
     if not run.config.exists():
         raise RunError(f"'{folder}' is no run folder: it has no config.json.")
     findings = []

@@ -22,6 +22,7 @@ from genarena.alarm import (
     WON,
     Watch,
     count_turns,
+    nearest,
     watch_for,
 )
 from genarena.alarm import LOST as LOST_CLASSES
@@ -161,6 +162,7 @@ def test_what_does_not_turn() -> None:
     assert count_turns(np.linspace(0, 50, 100), 1.0) == count_turns(np.linspace(50, 0, 100), 1.0) == 0
     assert count_turns([0, 5, 5, 5, 5], 1.0) == 0
     assert count_turns([0, 5, 0, 0, 0], 1.0) == 1
+    assert count_turns([0, 1, 0, 1], 1.0) == 2, "a swing of exactly that size counts"
     assert count_turns(np.random.default_rng(0).uniform(0, 0.9, 1000), 1.0) == 0
 
 
@@ -244,8 +246,12 @@ def test_a_few_samples_again_and_again_are_a_collapse_whatever_their_variance() 
         (rows(20), [np.zeros((20, 3), np.float32)] * 3),
         (rows(), [np.full((N, 3), np.nan, np.float32)] * 3),
         (np.repeat(rows(20), N // 20, axis=0), [np.repeat(rows(20, seed=3), N // 20, axis=0)] * 3),
+        (
+            np.concatenate([rows(120), np.repeat(rows(8, seed=1), 10, axis=0)]),  # 40 % are duplicates
+            [np.concatenate([rows(20, seed=5), np.repeat(rows(18, seed=6), 10, axis=0)])] * 3,  # 90 %, not 80 % more
+        ),
     ],
-    ids=["real", "narrow", "spreading from a point", "too few", "not finite", "data that repeat themselves"],
+    ids=["real", "narrow", "spreading from a point", "too few", "not finite", "repeated", "repeated in part"],
 )
 def test_what_is_no_collapse(real: np.ndarray, looks: list[np.ndarray]) -> None:
     assert looked(Watch(SPEC, real), looks) == []
@@ -285,6 +291,13 @@ def test_lost_classes_are_told_by_name_after_five_looks_and_found_again() -> Non
     assert alarms(watch, [without[LASTING], one_back, whole]) == [(3, LOST_CLASSES, True)]
 
 
+def test_another_class_that_one_look_misses_does_not_keep_the_alarm() -> None:
+    watch = labelled()
+    without = [of_classes((50, 0, 50, 0), i)[0] for i in range(LASTING)]
+    other = of_classes((0, 34, 33, 33), 8)[0]
+    assert alarms(watch, [*without, other]) == [(LASTING, LOST_CLASSES, False), (LASTING + 1, LOST_CLASSES, True)]
+
+
 def test_a_young_generator_that_finds_one_class_after_the_other_has_lost_none() -> None:
     looks = [
         (100, 0, 0, 0),
@@ -305,6 +318,9 @@ def test_a_young_generator_that_finds_one_class_after_the_other_has_lost_none() 
 def test_samples_that_look_like_nothing_real_have_lost_no_class() -> None:
     far = [of_classes((100, 0, 0, 0), i)[0] + np.float32(40) for i in range(6)]
     assert alarms(labelled(), far) == []
+    # 15 % that lie among the real ones are enough: as near as 95 % of these are to each other.
+    few = [np.concatenate([of_classes((15, 0, 15, 0), i)[0], far[0][:85], far[1][:85]]) for i in range(LASTING)]
+    assert alarms(labelled(), few) == [(LASTING, LOST_CLASSES, False)]
 
 
 @pytest.mark.parametrize(
@@ -427,3 +443,8 @@ def test_a_run_keeps_its_alarms(vectors: Dataset, tmp_path: Path, model: Any, na
     alarms = read_json(tmp_path / "result.json")["alarms"]
     assert {alarm["name"] for alarm in alarms} == names
     assert alarms == episodes(read_events(tmp_path / "events.jsonl"))
+
+
+def test_examples_that_are_the_same_are_no_distance_apart() -> None:
+    features = torch.randn(40, 24, generator=torch.Generator().manual_seed(0)).repeat(8, 1) + 5
+    assert not nearest(features).any()

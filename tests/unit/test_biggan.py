@@ -215,6 +215,17 @@ def test_shortcuts_commute_with_changes_of_resolution() -> None:
         torch.testing.assert_close(first(x), halved(h) + halved(first.shortcut(x)))
 
 
+def test_the_last_map_of_the_generator_is_normed_and_rectified() -> None:
+    game = biggan(8).eval()
+    normed: list[torch.Tensor] = []
+    drawn: list[torch.Tensor] = []
+    game.generator.norm.register_forward_hook(lambda _net, _inputs, output: normed.append(output))
+    game.generator.head.register_forward_pre_hook(lambda _net, inputs: drawn.append(inputs[0]))
+    game.decode(latents(game))
+    assert float(normed[0].detach().min()) < 0
+    assert torch.equal(drawn[0], normed[0].relu())
+
+
 def test_the_logit_is_a_projection_on_sum_pooled_features() -> None:
     game = biggan(8).eval()
     net, x = game.discriminator, torch.rand(3, 1, 8, 8) * 2 - 1

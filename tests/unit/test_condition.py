@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from genarena.data import Dataset, open_dataset
+from genarena.fitted import FittedModel
 from genarena.metrics import Evaluator
 from genarena.metrics.inception import inception_score, intra_class_scores
 from genarena.metrics.score import Undefined
@@ -67,6 +68,8 @@ class Copier:
         self.shift, self.one = shift, one
         classes = len(dataset.schema.label.classes)  # type: ignore[union-attr]
         self.model = SimpleNamespace(classes=classes, frequencies=torch.full((classes,), 1 / classes))
+
+    with_classes = FittedModel.with_classes
 
     def latents(self, n: int, seed: int) -> np.ndarray:
         return np.random.default_rng(seed).random((n, 1 + self.model.classes), dtype=np.float32)

@@ -117,6 +117,7 @@ def test_the_joint_head_sees_the_label(images: Dataset) -> None:
     assert isinstance(game.discriminator, JointDiscriminator)
     x = torch.zeros(3, 1, 8, 8)
     assert len(set(game.logit(x, torch.eye(3)).tolist())) == 3
+    assert game.discriminator.activation.negative_slope == 0.2
 
 
 def test_a_spectral_norm_reaches_the_joint_head(images: Dataset) -> None:
@@ -180,6 +181,31 @@ def test_an_example_without_a_label_gets_the_class_that_explains_it_best(name: s
     code = model.encode(values)
     errors = torch.stack([error(row.expand(6, -1)) for row in torch.eye(3)], 1)
     assert np.array_equal(code[:, -3:].argmax(1), errors.argmin(1).numpy())
+
+
+def test_a_vaegan_explains_an_example_by_its_features_and_by_its_code(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """log N(D_l(x); D_l(x~), sigma^2) with the best sigma of each example, minus KL(q(z | x, y) || p(z | y))."""
+    game: Any = make("cvaegan", images).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        game.class_prior.mean.normal_()
+    x = torch.rand(5, *images.schema.target.shape) * 2 - 1
+    found: list[torch.Tensor] = []
+    by_class = game.by_class
+    monkeypatch.setattr(
+        game, "by_class", lambda n, f: (found.append(f(torch.eye(3)[[1]].expand(n, -1))), by_class(n, f))[1]
+    )
+    game.encode(x)
+    y = torch.eye(3)[[1]].expand(5, -1)
+    mean, log_variance = game.posterior(x, y)
+    error = (game.features(x) - game.features(game.decode(torch.cat([mean, y], 1)))).flatten(1)
+    likelihood = torch.distributions.Normal(0.0, (error.square().mean(1) + 1e-8).sqrt()[:, None]).log_prob(error).sum(1)
+    constant = -0.5 * error.shape[1] * (1 + math.log(2 * math.pi))
+    kl = kl_to_standard_normal(mean, log_variance).sum(1)
+    assert float(kl.detach().max()) > 0.1
+    torch.testing.assert_close(found[0], likelihood - constant - kl, rtol=1e-4, atol=1e-2)
 
 
 def test_the_priors_of_classes_move_the_codes_and_not_the_reconstructions(images: Dataset) -> None:

@@ -107,3 +107,9 @@ def test_integers_with_gaps_are_numbered():
 def test_bad_labels(labels, classes, message):
     with pytest.raises(DataError, match=message):
         encode_labels(labels, 3, classes)
+
+
+def test_duplicates_stay_together_where_only_as_many_as_needed_are_left():
+    values = np.repeat(np.array([[1.0], [2.0]], np.float32), 2, axis=0)
+    splits, _ = make_splits(values, {})
+    assert len(splits["test"]) == 2 and len(np.unique(values[splits["test"]])) == 1

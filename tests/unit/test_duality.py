@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from genarena.data import Dataset, open_dataset
-from genarena.duality import duality_gap, fresh_discriminator_accuracy
+from genarena.duality import _Measure, _train, duality_gap, fresh_discriminator_accuracy
 from genarena.errors import CapabilityError, UsageError
 from genarena.fitted import FittedModel, build
 from genarena.models import MODELS
@@ -182,6 +182,40 @@ def test_opponents_are_compared_and_measured_in_eval_mode(images: Dataset, monke
     config = GAN.Config.parse({"batch_size": 16, "latent_dim": 4, "network": network})
     duality_gap(FittedModel(build(GAN, config, images.schema, 0), {"model": "gan"}), images, inner_steps=3)
     assert seen[False] == {False} and True in seen[True]
+
+
+def test_opponents_are_chosen_on_the_val_split_and_measured_on_the_test_split(
+    normal: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    logits = _Measure.logits
+    monkeypatch.setattr(
+        _Measure, "logits", lambda self, game, split: (seen.append(split), logits(self, game, split))[1]
+    )
+    duality_gap(fitted(Gaussian, normal), normal, inner_steps=2)
+    assert seen == ["val"] * 6 + ["test"] * 3  # two opponents, at the start and after each of two steps
+    seen.clear()
+    fresh_discriminator_accuracy(fitted(Gaussian, normal), normal, steps=2)
+    assert seen == ["val"] * 3 + ["test"]
+
+
+@pytest.mark.parametrize(("player", "sign"), [("discriminator", 1), ("generator", -1)])
+def test_the_strongest_opponent_counts_and_not_the_last(
+    player: str, sign: int, normal: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = fitted(Shifted, normal)
+    nn.init.ones_(model.model.discriminator.head.weight)  # type: ignore[union-attr, arg-type]
+
+    def trained(steps: int, strengths: list[float]) -> dict[str, Tensor]:
+        values = iter(strengths)
+        monkeypatch.setattr(_Measure, "value", lambda self, game, split: sign * next(values))
+        game: Any = model.model
+        return _train(game, player, _Measure(model, normal, 0), steps).state_dict()
+
+    best, whole, start = trained(2, [0, 1, 2]), trained(4, [0, 1, 3, 2, 1]), trained(2, [3, 2, 1])
+    assert all(torch.equal(best[name], whole[name]) for name in best)
+    assert all(torch.equal(start[name], tensor) for name, tensor in model.model.state_dict().items())
+    assert any(not torch.equal(best[name], start[name]) for name in best)
 
 
 def test_the_opponents_of_a_stylegan_learn_on_its_samples(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

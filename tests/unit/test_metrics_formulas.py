@@ -168,6 +168,7 @@ def test_spectrum_error_is_the_gain_in_decibels() -> None:
     rings = frequencies(8, 8)
     assert spectrum_error(rings, power, power * 10) == pytest.approx(10, abs=1e-3)
     assert spectrum_error(rings, power, power * [10, 1, 1, 1]) == 0, "below the top octave nothing counts"
+    assert spectrum_error(rings, power, power * [1, 10, 1, 1]) == pytest.approx(10 / 3, abs=1e-3), "its edge does"
     assert log_spectrum(np.zeros((3, 4))).max() < -50
 
 
@@ -177,6 +178,7 @@ def test_class_shares() -> None:
     assert class_total_variation(real, np.zeros(50, dtype=int), 5) == pytest.approx(0.75)
     few = np.repeat([0, 1, 2, 3], [60, 30, 9, 1])
     assert lost_classes(real, few, 5) == 0.25, "1 % is below a tenth of 25 %; the absent class 4 is not lost"
+    assert lost_classes(real, np.repeat([0, 1, 2, 3], [13, 13, 13, 1]), 5) == 0, "2.5 % is a tenth of 25 %, not below"
     with pytest.raises(Undefined, match="one class"):
         lost_classes(np.zeros(9, dtype=int), real, 5)
 
@@ -224,6 +226,8 @@ def test_structural_similarity_of_equal_and_inverted_images() -> None:
 def test_feature_distance_to_an_unrelated_original_is_one() -> None:
     x = np.random.default_rng(0).standard_normal((4000, 6))
     assert feature_distances(x, x).max() == 0
+    two = np.array([[0.0], [2.0]])
+    assert feature_distances(two, two[::-1]) == pytest.approx(1), "the unbiased variance, not that of the sample"
     assert feature_distances(x, np.roll(x, 1, axis=0)).mean() == pytest.approx(1, abs=0.03)
     with pytest.raises(Undefined, match="do not differ"):
         feature_distances(np.ones((5, 2)), np.ones((5, 2)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor
 
-from genarena.data import ImageSpec, Schema, VectorSpec
+from genarena.data import Batch, ImageSpec, Schema, VectorSpec
 from genarena.errors import UsageError
+from genarena.models import vae as module
 from genarena.models.pca import PCA
 from genarena.models.vae import VAE
 from genarena.objectives.adversarial import LOSSES, gradient_penalty, r1_penalty
@@ -232,6 +235,10 @@ def test_pca_likelihood_is_the_multivariate_normal() -> None:
     covariance = (pca.components.T * (pca.variances - 1)) @ pca.components + torch.eye(DIM, dtype=torch.float64)
     exact = torch.distributions.MultivariateNormal(torch.zeros(DIM, dtype=torch.float64), covariance).log_prob(x)
     assert torch.allclose(pca.log_prob(x, 1, seeded()), exact)
+    pca.noise_variance.fill_(0.25)
+    covariance += 0.75 * (pca.components.T @ pca.components - torch.eye(DIM, dtype=torch.float64))
+    exact = torch.distributions.MultivariateNormal(torch.zeros(DIM, dtype=torch.float64), covariance).log_prob(x)
+    assert torch.allclose(pca.log_prob(x, 1, seeded()), exact)
 
 
 def test_elbo_is_exact_at_the_exact_posterior() -> None:
@@ -256,6 +263,72 @@ def test_the_gap_of_the_bound_is_the_divergence_of_the_posterior(stretch: float,
     assert bounds[0] < bounds[-1] - gap / 2
     assert bounds[-1] < 3 * error
     assert abs(bounds[-1]) < 0.15
+
+
+# -- the settings of a VAE ---------------------------------------------------------------------------------------------
+
+
+def small_vae(**settings: Any) -> tuple[VAE, Batch]:
+    schema = Schema({"x": VectorSpec(3, (0.0,) * 3, (1.0,) * 3)}, {"x": "target"})
+    torch.default_generator.manual_seed(0)
+    vae = VAE(VAE.Config.parse({"latent_dim": 2, "network": {"width": 8}, **settings}), schema)
+    return vae.requires_grad_(False), Batch({"x": normal(20, 3).float()}, schema)
+
+
+@pytest.mark.parametrize(("images", "share"), [(0, 0.0), (25, 0.25), (100, 1.0), (300, 1.0)])
+@pytest.mark.parametrize("floor", [0.0, 0.5])
+def test_the_weight_of_the_divergence_rises_to_beta_and_stays(images: int, share: float, floor: float) -> None:
+    vae, batch = small_vae(beta=2.0, warmup_images=100, free_bits=floor)
+    loss, terms = vae.loss(batch, SimpleNamespace(images=images))  # type: ignore[arg-type]
+    divergence = free_bits(kl_to_standard_normal(*vae.posterior(batch.x)), floor)
+    assert float(loss) == pytest.approx(float(terms["distortion"] + 2 * share * divergence))
+
+
+def test_an_importance_weighted_vae_minimises_its_bound() -> None:
+    vae, batch = small_vae(importance_samples=5)
+    torch.default_generator.manual_seed(1)
+    loss, _ = vae.loss(batch, SimpleNamespace(images=0))  # type: ignore[arg-type]
+    torch.default_generator.manual_seed(1)
+    noise = torch.randn(20, 5, 2).transpose(0, 1)
+    assert float(loss) == pytest.approx(-float(importance_bound(vae.log_weights(batch.x, noise)).mean()))
+
+
+def test_an_anomaly_is_what_the_bound_at_the_posterior_mean_lacks() -> None:
+    vae, batch = small_vae()
+    mean, log_variance = vae.posterior(batch.x)
+    log_likelihood = vae.likelihood.log_prob(vae.decoder(mean), batch.x)
+    prior = torch.distributions.Normal(0.0, 1.0)
+    posterior = torch.distributions.Normal(mean, (0.5 * log_variance).exp())
+    divergence = torch.distributions.kl_divergence(posterior, prior).sum(1)
+    torch.testing.assert_close(vae.anomaly_score(batch.x), divergence - log_likelihood)
+
+
+def test_a_bound_in_parts_is_the_whole_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    vae, _, x = linear_gaussian(4.0)
+    whole = vae.log_prob(x, 6, seeded())
+    monkeypatch.setattr(module, "MOST_VALUES", 2 * x.numel())
+    torch.testing.assert_close(vae.log_prob(x, 6, seeded()), whole)
+
+
+def test_codes_are_dequantised_over_one_step_around_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = ImageSpec(1, 8, 8, 17)
+    vae = VAE(VAE.Config.parse({"latent_dim": 2}), Schema({"x": spec}, {"x": "target"}))
+    seen: list[Tensor] = []
+    monkeypatch.setattr(VAE, "log_weights", lambda self, x, noise, y=None: (seen.append(x), noise.sum(2))[1])
+    vae.log_prob(torch.zeros(200, 1, 8, 8), 1, seeded())
+    assert float(seen[0].abs().max()) <= 1 / 16
+    assert float(seen[0].mean()) == pytest.approx(0, abs=2e-3)
+    assert float(seen[0].std()) == pytest.approx(2 / 16 / math.sqrt(12), rel=0.02)
+
+
+def test_a_bernoulli_bound_is_of_pixels_binarised_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = ImageSpec(1, 8, 8, 17, mean=(0.6,))
+    vae = VAE(VAE.Config.parse({"latent_dim": 2, "likelihood": "bernoulli"}), Schema({"x": spec}, {"x": "target"}))
+    seen: list[Tensor] = []
+    monkeypatch.setattr(VAE, "log_weights", lambda self, x, noise, y=None: (seen.append(x), noise.sum(2))[1])
+    vae.log_prob(torch.full((500, 1, 8, 8), 0.2), 1, seeded())
+    assert set(seen[0].unique().tolist()) == {-1.0, 1.0}
+    assert float(seen[0].mean()) == pytest.approx(0.2, abs=0.02)
 
 
 # -- likelihoods -------------------------------------------------------------------------------------------------------

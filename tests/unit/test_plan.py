@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from genarena.comparison.plan import Cell, Plan, make_plan
 from genarena.comparison.run import expected_seconds
+from genarena.data import open_dataset
 from genarena.errors import RunError, UsageError
 
 
@@ -65,3 +67,9 @@ def test_a_wanted_class_needs_a_model_that_can_be_asked(images: Any) -> None:
     ):
         make_plan(images, models=["gan", "vae"], use="condition")
     assert make_plan(images, models=["gan", "cgan"], use="condition").uses == ("condition",)
+
+
+def test_images_of_a_size_that_networks_cannot_have_are_refused_for_all_of_them_at_once() -> None:
+    oblong = (np.random.default_rng(0).integers(0, 256, (60, 40, 48, 3), dtype=np.uint8), np.arange(60) % 3)
+    with pytest.raises(UsageError, match=r"biggan makes square images .* --size 64\. stylegan makes .* --size 64\."):
+        make_plan(open_dataset(oblong), models=["vae", "biggan", "stylegan"])

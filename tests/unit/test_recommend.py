@@ -213,12 +213,12 @@ def test_two_spaces_that_exclude_each_others_best_leave_nobody() -> None:
 def test_runs_that_failed_are_told_and_count() -> None:
     fd = {"gan": [3.0, 3.1, 3.05], "vae": [6.0, 6.1, 5.9]}
     one = verdict("generate-fidelity", {FD: fd, OTHER_FD: fd}, failed={"gan": 1, "vae": 0})
-    assert one.winner == "gan" and "1 of its 4 runs failed" in one.reason
+    assert one.winner == "gan" and "1 of the 4 runs of gan failed" in one.reason
     most = verdict("generate-fidelity", {FD: fd, OTHER_FD: fd}, failed={"gan": 2})
     assert (most.verdict, most.winner, most.leader) == ("undecided", None, "gan")
-    assert "2 of its 5 runs failed" in most.reason
+    assert "2 of the 5 runs of gan failed" in most.reason
     lonely = verdict("generate-fidelity", {FD: {"gan": [3.0, 3.1]}}, failed={"gan": 2})
-    assert (lonely.verdict, lonely.winner) == ("undecided", None) and "2 of its 4 runs failed" in lonely.reason
+    assert (lonely.verdict, lonely.winner) == ("undecided", None) and "2 of the 4 runs of gan failed" in lonely.reason
 
 
 def test_one_seed_of_a_hopeless_rival_does_not_undo_a_win() -> None:
@@ -242,3 +242,32 @@ def test_one_seed_of_a_hopeless_rival_does_not_undo_a_win() -> None:
 def test_a_curve_has_come_to_rest_or_not(values: list[float | None], moving: bool) -> None:
     curves = [{"contender": "gan", "metric": "fd", "points": [{"value": value} for value in values]}]
     assert _still_moving(curves, "gan", "fd") is moving
+
+
+def test_who_is_not_ranked_is_told_with_every_verdict() -> None:
+    cost = {"cpu_seconds": {"pca": [0.07, 0.07], "vae": [0.78, 0.78], "cvae": [0.77, 0.77]}}
+    found = verdict("cost", cost, baselines=["pca"])
+    assert found.verdict == "too close to call" and found.reason.endswith("Not ranked: pca is a baseline.")
+    assert found.excluded == {"pca": "is a baseline"}
+
+
+def test_ways_between_ends_that_are_alike_do_not_win() -> None:
+    """A generator that gives the mean alone has short ways through what looks real."""
+    scores = {
+        "path_length/classifier": {"vae": [1.0, 1.0], "gan": [1.5, 1.5]},
+        "midpoint_precision/classifier": {"vae": [1.0, 1.0], "gan": [0.9, 0.9]},
+        "end_distance/classifier": {"vae": [0.01, 0.02], "gan": [0.9, 1.1]},
+    }
+    found = verdict("interpolate", scores)
+    assert found.winner == "gan" and "vae has ends that hardly differ" in found.reason
+    blind = verdict("interpolate", scores, usable={"precision/classifier": {"usable": False, "why": "noise"}})
+    assert blind.verdict == "undecided" and "Realism half way (classifier) cannot be judged: noise" in blind.reason
+
+
+def test_a_linear_baseline_does_not_win_by_linear_features() -> None:
+    fd = {"fd_inf/pca": {"pca": [1.0, 1.0], "vae": [5.0, 5.1]}}
+    distrusted = {FD: {"usable": False}, OTHER_FD: {"usable": False}}
+    table = {key: planted(by_name) for key, by_name in fd.items()}
+    found = decide(USES["generate-fidelity"], table, ("classifier", "pca"), distrusted, ["pca"])
+    assert (found.verdict, found.leader, found.winner) == ("undecided", "pca", None) and "linear" in found.reason
+    assert decide(USES["generate-fidelity"], table, ("classifier", "pca"), distrusted, []).winner == "pca"

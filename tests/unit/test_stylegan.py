@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from genarena.data import Batch, ImageSpec, Schema, VectorSpec
 from genarena.errors import UsageError
 from genarena.fitted import build
+from genarena.models import stylegan as module
 from genarena.models.stylegan import StyleGAN, path_lengths
+from genarena.nets import stylegan_layers as layers
 from genarena.nets.stylegan import Discriminator, Generator
 from genarena.nets.stylegan_layers import (
     GAIN,
@@ -25,6 +27,7 @@ from genarena.nets.stylegan_layers import (
     ModulatedConvolution,
     ModulatedLayer,
     downsample,
+    rectify,
     upsample,
 )
 from genarena.referee import Referee
@@ -99,6 +102,48 @@ def test_equalised_weights_start_normal_and_keep_the_scale_of_what_passes() -> N
     assert float(
         convolution(noise(8, 64, 16, 16, seed=1, dtype=torch.float32))[..., 1:-1, 1:-1].std()
     ) == pytest.approx(1, rel=0.05)
+
+
+def test_noise_is_brought_to_one_length_before_it_is_mapped() -> None:
+    game = stylegan()
+    z = noise(5, 6, dtype=torch.float32)
+    torch.testing.assert_close(game.styles(3 * z), game.styles(z))
+
+
+def test_the_gain_of_a_layer_is_on_weights_and_bias_alike() -> None:
+    """lrelu(g (W x + b)) = g lrelu(W x + b): what is scaled without its bias is another layer."""
+    x, flat = noise(2, 4, 8, 8), noise(2, 4)
+    for plain, scaled, seen in (
+        (EqualisedLinear(4, 3, bias=2.0, rate=0.01), EqualisedLinear(4, 3, bias=2.0, rate=0.01, gain=GAIN), flat),
+        *(
+            (Convolution(4, 3, 3, resample=way), Convolution(4, 3, 3, resample=way, gain=GAIN), x)  # type: ignore[arg-type]
+            for way in ("keep", "up", "down")
+        ),
+    ):
+        nn.init.normal_(plain.bias)
+        plain, scaled = plain.double(), scaled.double()
+        scaled.load_state_dict(plain.state_dict())
+        torch.testing.assert_close(scaled(seen), GAIN * plain(seen))
+    started = EqualisedLinear(4, 3, bias=2.0, rate=0.01, gain=GAIN)
+    torch.testing.assert_close(started(torch.zeros(1, 4)), torch.full((1, 3), 2 * GAIN))
+
+
+def test_the_rectifier_and_the_gain_of_what_it_follows() -> None:
+    assert torch.equal(rectify(torch.tensor([-1.0, 2.0])), torch.tensor([-0.2, 2.0]))
+    judge = Discriminator(8, 1, width=4, channel_max=8)
+    assert judge.dense.scale == pytest.approx(GAIN / (8 * 16) ** 0.5)
+    assert judge.last.gain == judge.stem.gain == judge.layers[0].first.gain == GAIN
+    assert judge.layers[0].second.gain == pytest.approx(1) and judge.layers[0].skip[1].gain == pytest.approx(0.5**0.5)
+
+
+def test_an_image_is_the_sum_of_rgb_outputs_of_all_resolutions() -> None:
+    synthesis = stylegan(16).generator.synthesis
+    rgb: list[Tensor] = []
+    for layer in synthesis.to_rgb:
+        layer.register_forward_hook(lambda _net, _inputs, output: rgb.append(output))
+    image = synthesis(noise(2, 6, dtype=torch.float32))
+    double = synthesis.upsample
+    torch.testing.assert_close(image, double(double(rgb[0]) + rgb[1]) + rgb[2])
 
 
 def test_a_step_moves_the_mapping_a_hundred_times_less() -> None:
@@ -236,13 +281,18 @@ def test_adaptive_instance_norm_sets_mean_and_deviation() -> None:
 
 
 @pytest.mark.parametrize("layer", [ModulatedLayer(4, 3, 5), AdaptiveLayer(4, 3, 5)])
-def test_noise_has_no_effect_until_its_strength_is_learned(layer: Any) -> None:
+def test_noise_has_no_effect_until_its_strength_is_learned(layer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     x, w = noise(2, 4, 8, 8, dtype=torch.float32), noise(2, 5, dtype=torch.float32)
     quiet, loud = torch.zeros(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
     assert torch.equal(layer(x, w, quiet), layer(x, w, loud))
     loud[0] = noise(1, 8, 8, dtype=torch.float32)
     nn.init.constant_(layer.strength, 0.5)
+    before = layer.convolution(x, w) if isinstance(layer, ModulatedLayer) else layer.convolution(x)
+    inside: list[Tensor] = []
+    rectified = rectify
+    monkeypatch.setattr(layers, "rectify", lambda x: (inside.append(x.clone()), rectified(x))[1])
     changed = (layer(x, w, quiet) - layer(x, w, loud)).detach().abs().amax((1, 2, 3))
+    torch.testing.assert_close(inside[1], before + 0.5 * GAIN * loud)
     assert float(changed[0]) > 0.1
 
 
@@ -329,20 +379,34 @@ def test_the_path_length_penalty_is_differentiated_rightly() -> None:
 
 
 def test_the_penalty_is_lazy_and_weighted_to_match() -> None:
-    game = stylegan(path_length_weight=2.0, path_length_every=3, discriminator_steps=2)
     like, draw = torch.zeros(8, 1, 8, 8), Images(8)
-    due = []
-    for _ in range(6):
-        for _ in range(2):
-            draw()
-        due.append(bool(game.generator_penalty(draw, like) > 0))
-    assert due == [False, False, True] * 2
+    for interval in (2, 3):
+        game, draw = stylegan(path_length_weight=2.0, path_length_every=interval, discriminator_steps=2), Images(8)
+        due = []
+        for _ in range(6):
+            for _ in range(2):
+                draw()
+            due.append(bool(game.generator_penalty(draw, like) > 0))
+        assert due == [number % interval == 0 for number in range(1, 7)]
     found = {}
     for every in (1, 3):
         game = stylegan(path_length_weight=2.0, path_length_every=every, discriminator_steps=2)
         torch.manual_seed(0)
         found[every] = float(game.generator_penalty(draw, like).detach())
     assert found[3] == pytest.approx(3 * found[1])
+
+
+def test_the_penalty_is_the_distance_from_the_running_mean_of_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    game, draw = stylegan(path_length_weight=2.0, path_length_every=1), Images(8)
+    lengths: list[Tensor] = []
+    monkeypatch.setattr(module, "path_lengths", lambda *inputs: (lengths.append(path_lengths(*inputs)), lengths[-1])[1])
+    mean = torch.zeros(())
+    for _ in range(2):
+        penalty = game.generator_penalty(draw, draw().x)
+        mean = 0.99 * mean + 0.01 * lengths[-1].mean()
+        torch.testing.assert_close(game.path_length_mean, mean.detach())
+        torch.testing.assert_close(penalty, 2 * (lengths[-1] - mean).square().mean())
+    assert len(lengths[0]) == 4  # half of the batch
 
 
 # -- styles ------------------------------------------------------------------------------------------------------------

@@ -232,3 +232,20 @@ def test_spectral_norm_survives_three_passes_in_one_turn(images: Dataset) -> Non
 
 def test_non_saturating_loss_is_the_default() -> None:
     assert LOSSES[VAEGAN.Config.parse({}).loss].generator(torch.tensor([-20.0])) == pytest.approx(20, rel=1e-4)
+
+
+def test_clipping_keeps_its_critic_in_its_box(images: Dataset) -> None:
+    game, draw = set_up(images, loss="wasserstein", clip=0.02)
+    Referee(game).play_round(draw)
+    assert max(float(p.detach().abs().max()) for p in game.discriminator.parameters()) <= 0.02
+
+
+def test_penalties_between_real_and_fake_are_on_samples(images: Dataset) -> None:
+    game, draw = set_up(images, penalty="gradient", penalty_every=1)
+    made: list[Tensor] = []
+    judged: list[Tensor] = []
+    decode, penalty = game.decode, game.penalty
+    game.decode = lambda z: (made.append(decode(z)), made[-1])[1]
+    game.penalty = lambda real, fake, *rest: (judged.append(fake), penalty(real, fake, *rest))[1]
+    first_turn(game, draw)
+    assert torch.equal(judged[0], made[1]) and not torch.equal(made[0], made[1])

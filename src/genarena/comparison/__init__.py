@@ -136,9 +136,11 @@ def compare(
         device=device,
         checkpoint=checkpoint,
     )
+    if not stall_seconds > 0:
+        raise UsageError(f"stall={stall_seconds:g}: give a number of seconds.")
     jobs, threads = share_cores(jobs, threads, device, len(plan.cells))
     with RunFolder(folder).lock():
-        _prepare(folder, plan, dataset)
+        _prepare(folder, plan, dataset, say)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
         _say_what_cannot_be_measured(plan, judge, say)
         write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
@@ -177,7 +179,7 @@ def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) 
     return jobs, threads or (max(1, cores() // jobs) if jobs > 1 else None)
 
 
-def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
+def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], None]) -> None:
     """Write plan and data, or check that the folder's can become these."""
     path = folder / "plan.json"
     plan = Plan.from_json(json.loads(json.dumps(plan.to_json())))  # as it will be read again
@@ -189,6 +191,9 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset) -> None:
             old = next((c for c in before.contenders if c.name == contender.name), contender)
             if old != contender:
                 raise RunError(f"'{folder}' has '{contender.name}' with other settings: choose another --out.")
+        left = ", ".join(sorted({c.name for c in before.contenders} - {c.name for c in plan.contenders}))
+        if left:
+            say(f"left out now, though their runs are kept: {left}")
         if before.budget.unit != plan.budget.unit or before.budget.amount > plan.budget.amount:
             raise RunError(f"'{folder}' has runs of {before.budget}: they can be extended, not cut to {plan.budget}.")
     elif any(not p.name.startswith(".") for p in folder.iterdir()):
@@ -284,7 +289,12 @@ def winner_folder(folder: Path, use: str) -> Path:
     except (KeyError, TypeError):
         raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
     if leader is None:
-        raise UsageError(f"the comparison in '{folder}' has no leader for '{use}'.")
+        why = (
+            f": {entry['reason']}"
+            if entry
+            else f", but for {', '.join(u['name'] for u in record['uses'] if u['leader'])}."
+        )
+        raise UsageError(f"the comparison in '{folder}' has no leader for '{use}'{why}")
     plan = Plan.from_json(read_json(folder / "plan.json"))
     if leader not in [c.name for c in plan.contenders]:
         raise RunError(f"'{folder}' names a leader that its plan does not have.")

@@ -292,7 +292,8 @@ def _cell(
 ) -> dict[str, Any]:
     """A contender's value for a use, or the reason it has none."""
     if name in found.cells:
-        return {**_interval(found.cells[name]), "reason": None}
+        why = f"not ranked: {found.excluded[name]}" if name in found.excluded else None
+        return {**_interval(found.cells[name]), "reason": why}
     if fitted is None:
         reason = "no run finished"
     else:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ..metrics import Score
 from ..uses import METRICS, Use
+from ..uses.base import Gate
 from .statistics import Block, Interval
 
 Scores = Mapping[str, Mapping[int, Score]]  # contender -> seed -> score
@@ -42,6 +43,8 @@ class Verdict:
         One sentence.
     cells : mapping of str to Interval
         Contenders that have a value on every seed they ran.
+    excluded : mapping of str to str
+        Contenders that may not win, and what is wrong with them.
     """
 
     verdict: str
@@ -53,6 +56,7 @@ class Verdict:
     difference: Interval | None = None
     sesoi: float | None = None
     cells: Mapping[str, Interval] = field(default_factory=dict)
+    excluded: Mapping[str, str] = field(default_factory=dict)
 
 
 def decide(
@@ -84,48 +88,67 @@ def decide(
         return Verdict("not possible", use.metrics(spaces)[0], "No contender can be measured for this use.")
     trusted = [key for key in keys if usable.get(key, {}).get("usable", True)]
     primary = (trusted or keys)[0]
-    sign = 1 if use.better == "high" else -1
     blocks = {key: block_of(key, scores[key], baselines, use.relative) for key in keys}
     cells = {name: blocks[primary].mean(name) for name in scores[primary]}
+    undecided = Verdict("undecided", primary, "", cells=cells)
     if not trusted:
         why = usable[primary].get("why") or "it does not behave on these data"
-        return Verdict("undecided", primary, f"No metric of this use passed its self-test: {why}.", cells=cells)
-    excluded = _excluded(use, scores, spaces, usable, baselines, list(cells))
-    eligible = [name for name in cells if name not in excluded]
-    ranked = sorted(eligible, key=lambda name: sign * cells[name].value, reverse=True)
+        return replace(undecided, reason=f"No metric of this use passed its self-test: {why}.")
+    excluded: dict[str, str] = {}
+    if not use.baselines_win and set(cells) - set(baselines):
+        excluded = {name: "is a baseline" for name in cells if name in baselines}
+    for gate in use.gates:
+        missed, why = _missed(gate, scores, spaces, usable, list(cells))
+        if why:
+            return replace(undecided, reason=f"{why}.")
+        excluded = {**missed, **excluded}
+    sign = 1 if use.better == "high" else -1
+    ranked = sorted(cells.keys() - excluded.keys(), key=lambda name: (-sign * cells[name].value, name))
+    told = ", ".join(f"{name} {excluded[name]}" for name in cells if name in excluded)
+    undecided = replace(undecided, excluded=excluded)
     if not ranked:
-        reason = "No contender can win: " + ", ".join(f"{name} {why}" for name, why in excluded.items())
-        return Verdict("undecided", primary, f"{reason}.", cells=cells)
-    lost = (failed or {}).get(ranked[0], 0)
-    caveat = f"; {lost} of its {lost + len(scores[primary][ranked[0]])} runs failed" if lost else ""
+        return replace(undecided, reason=f"No contender can win: {told}.")
+    leader = ranked[0]
+    undecided = replace(undecided, leader=leader)
+    lost = (failed or {}).get(leader, 0)
+    failures = f"{lost} of the {lost + len(scores[primary][leader])} runs of {leader} failed"
     if len(ranked) == 1:
-        only = ranked[0]
-        if excluded:
-            reason = f"Only {only} can win: " + ", ".join(f"{name} {why}" for name, why in excluded.items()) + caveat
-        else:
-            reason = f"Only {only} has a result: the others cannot, or failed{caveat}"
-        if len(scores[primary][only]) < 2 and any(name not in baselines for name in excluded):
-            reason += "; but one seed says nothing about the next."
-            return Verdict("undecided", primary, reason, leader=only, cells=cells)
-        if lost > 1:
-            return Verdict("undecided", primary, f"{reason}.", leader=only, cells=cells)
-        return Verdict("winner", primary, f"{reason}.", leader=only, winner=only, cells=cells)
-    leader, runner_up = ranked[:2]
-    sesoi = use.sesoi * abs(cells[leader].value) if use.relative else use.sesoi
-    shared = {rival: len(set(scores[primary][leader]) & set(scores[primary][rival])) for rival in ranked[1:]}
-    leads = {rival: _lead(blocks[primary], leader, rival, sign) for rival in ranked[1:] if shared[rival]}
-    found = Verdict("undecided", primary, "", leader, None, runner_up, leads.get(runner_up), sesoi, cells)
-    if len(leads) < len(shared):
-        return replace(
-            found, reason=f"{leader} is ahead, but shares no seed with {min(shared, key=shared.__getitem__)}."
+        one_seed = len(scores[primary][leader]) < 2 and any(name not in baselines for name in excluded)
+        reason = (
+            f"Only {leader} can win: {told}" if told else f"Only {leader} has a result: the others cannot, or failed"
         )
-    seeds = shared[runner_up]
-    if seeds < 2 or (not blocks[primary].residual_freedom and min(shared.values()) < 2):
+        reason += f"; {failures}" * bool(lost) + "; but one seed says nothing about the next" * one_seed + "."
+        if one_seed or lost > 1:
+            return replace(undecided, reason=reason)
+        return replace(undecided, verdict="winner", winner=leader, reason=reason)
+    found = _against_rivals(use, scores[primary], {key: blocks[key] for key in trusted}, ranked, undecided)
+    if primary.endswith("/pca") and leader in baselines:
+        reason = f"{leader} is ahead, but in linear features alone, which a linear baseline fits by construction."
+        found = replace(found, verdict="undecided", winner=None, reason=reason)
+    if lost > 1 and found.winner:
+        found = replace(found, verdict="undecided", winner=None, reason=f"{leader} is ahead.")
+    reason = found.reason + f" {failures}." * bool(lost) + f" Not ranked: {told}." * bool(told)
+    return replace(found, reason=reason)
+
+
+def _against_rivals(
+    use: Use, scores: Scores, blocks: Mapping[str, Block], ranked: Sequence[str], undecided: Verdict
+) -> Verdict:
+    """The verdict on a leader and its rivals, by the trusted metrics' blocks, the deciding one first."""
+    sign = 1 if use.better == "high" else -1
+    leader, runner_up = ranked[:2]
+    (_, block), *others = blocks.items()
+    sesoi = use.sesoi * abs(undecided.cells[leader].value) if use.relative else use.sesoi
+    shared = {rival: len(set(scores[leader]) & set(scores[rival])) for rival in ranked[1:]}
+    leads = {rival: _lead(block, leader, rival, sign) for rival in ranked[1:] if shared[rival]}
+    found = replace(undecided, runner_up=runner_up, difference=leads.get(runner_up), sesoi=sesoi)
+    if len(leads) < len(shared):
+        stranger = next(rival for rival in shared if rival not in leads)
+        return replace(found, reason=f"{leader} is ahead, but shares no seed with {stranger}.")
+    if shared[runner_up] < 2 or (not block.residual_freedom and min(shared.values()) < 2):
         return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.")
-    if lost > 1:
-        return replace(found, reason=f"{leader} is ahead{caveat}.")
     lead = leads[runner_up]
-    against = _contradiction(use, [(key, blocks[key]) for key in trusted[1:]], leader, ranked[1:], sign)
+    against = _contradiction(use, others, leader, ranked[1:], sign)
     if against:
         return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {_spoken(against[1])}.")
     if -sesoi < lead.low and lead.high < sesoi:
@@ -133,12 +156,12 @@ def decide(
         return replace(found, verdict="too close to call", reason=reason)
     unclear = [rival for rival, gap in leads.items() if gap.low <= 0]
     if unclear:
-        reason = f"{leader} is ahead of {unclear[0]}, but {shared[unclear[0]]} seeds leave the difference unclear."
-        return replace(found, reason=reason)
+        seeds = f"{shared[unclear[0]]} seed{'s leave' if shared[unclear[0]] > 1 else ' leaves'}"
+        return replace(found, reason=f"{leader} is ahead of {unclear[0]}, but {seeds} the difference unclear.")
     if lead.value < sesoi:
         reason = f"{leader} leads {runner_up} by less than {use.sesoi_text}."
         return replace(found, verdict="too close to call", reason=reason)
-    reason = f"{leader} beats {runner_up}, the next best, on all {seeds} seeds taken together{caveat}."
+    reason = f"{leader} beats {runner_up}, the next best, on all {shared[runner_up]} seeds taken together."
     return replace(found, verdict="winner", winner=leader, reason=reason)
 
 
@@ -157,25 +180,22 @@ def _lead(block: Block, leader: str, rival: str, sign: int) -> Interval:
     return block.difference(leader, rival) if sign > 0 else block.difference(rival, leader)
 
 
-def _excluded(
-    use: Use,
+def _missed(
+    gate: Gate,
     scores: Mapping[str, Scores],
     spaces: Sequence[str],
     usable: Mapping[str, Mapping[str, Any]],
-    baselines: Sequence[str],
     names: Sequence[str],
-) -> dict[str, str]:
-    """Contenders that may not win, and what is wrong with them; a baseline may where there is nobody else."""
+) -> tuple[dict[str, str], str | None]:
+    """Contenders that miss a gate, with what is wrong with them; or why it cannot be judged."""
     found: dict[str, str] = {}
-    if not use.baselines_win and set(names) - set(baselines):
-        found = {name: "is a baseline" for name in names if name in baselines}
-    gate = use.gate
-    if gate is None:
-        return found
-    for key in gate.metrics(spaces):
-        trusted = usable.get(f"{gate.rests_on}/{key.partition('/')[2]}", {}).get("usable", True)
-        if not trusted or not scores.get(key):
-            continue
+    measured = [key for key in gate.metrics(spaces) if scores.get(key)]
+    checks = {key: usable.get(f"{gate.rests_on}/{key.partition('/')[2]}", {}) for key in measured}
+    trusted = [key for key in measured if checks[key].get("usable", True)]
+    if measured and not trusted:
+        why = checks[measured[0]].get("why") or "it does not behave on these data"
+        return {}, f"{_spoken(measured[0])} cannot be judged: {why}"
+    for key in trusted:
         reached = {
             name: float(np.mean([s.value or 0 for s in by_seed.values()])) for name, by_seed in scores[key].items()
         }
@@ -185,7 +205,7 @@ def _excluded(
                 found.setdefault(name, f"has no {_spoken(key).lower()}")
             elif reached[name] < least:
                 found.setdefault(name, gate.missed)
-    return found
+    return found, None
 
 
 def _contradiction(

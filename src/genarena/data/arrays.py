@@ -96,7 +96,10 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
         raise DataError(f"'{name}' has labels for {sorted(labels)} but examples for {sorted(arrays)}: give both alike.")
     for split, array in arrays.items():
         if split in labels and (labels[split].ndim == 0 or len(labels[split]) != len(array)):
-            raise DataError(f"'{name}' has labels of shape {labels[split].shape} for {len(array)} examples {split}.")
+            examples = f"{split} examples".strip()
+            raise DataError(
+                f"'{name}' has labels of shape {labels[split].shape} for {len(array)} {examples}: give each one."
+            )
     shapes = {array.shape[1:] for array in arrays.values()}
     if len(shapes) > 1:
         raise DataError(f"the splits of '{name}' hold examples of different shapes: {sorted(shapes)}.")

@@ -43,7 +43,8 @@ def summary(dataset: Dataset) -> str:
     classes = f", {len(label.classes)} classes" if label else ", no labels"
     if isinstance(spec, ImageSpec):
         tone = "grey" if spec.channels == 1 else "colour"
-        return f"{count:,} {tone} images of {spec.width} × {spec.height} pixels, {spec.levels} levels{classes}"
+        turned = " (height × width)" if spec.height != spec.width else ""
+        return f"{count:,} {tone} images of {spec.height} × {spec.width} pixels{turned}, {spec.levels} levels{classes}"
     return f"{count:,} rows of {spec.shape[0]} numbers{classes}"
 
 

@@ -53,10 +53,7 @@ def relabel(fitted: FittedModel, codes: np.ndarray, label: str | int) -> np.ndar
     UsageError
         For a class that the data do not have.
     """
-    index = fitted.class_index(label)
-    changed = codes.copy()
-    changed[:, -fitted.model.classes :] = np.eye(fitted.model.classes, dtype=codes.dtype)[index]
-    return changed
+    return fitted.with_classes(codes, fitted.class_index(label))
 
 
 def middle(fitted: FittedModel, space: LatentSpace, label: str | int | None = None) -> np.ndarray:

@@ -90,7 +90,7 @@ def _fit(
     best, accuracy = copy.deepcopy(net.state_dict()), -1.0
     for step in range(1, steps + 1):
         chosen = rows[torch.randint(len(rows), (_BATCH,)).numpy()]
-        x = normalise(spec, values[chosen])
+        x = normalise(values[chosen], spec)
         loss = F.cross_entropy(net(_shifted(x) if isinstance(spec, ImageSpec) else x), torch.from_numpy(labels[chosen]))
         optimizer.zero_grad()
         loss.backward()
@@ -113,7 +113,7 @@ def _balanced_accuracy(net: nn.Module, spec: TargetSpec, values: np.ndarray, lab
     with torch.inference_mode():
         right = np.concatenate(
             [
-                net(normalise(spec, values[i : i + 256])).argmax(1).numpy() == labels[i : i + 256]
+                net(normalise(values[i : i + 256], spec)).argmax(1).numpy() == labels[i : i + 256]
                 for i in range(0, len(values), 256)
             ]
         )

@@ -28,7 +28,7 @@ def reconstruction_scores(
             scores["psnr"] = mean_score(errors, seed, psnr)
             scores["ssim"] = mean_score(likeness, seed)
         else:
-            x, y = (normalise(spec, values).numpy() for values in (originals, reconstructions))
+            x, y = (normalise(values, spec).numpy() for values in (originals, reconstructions))
             errors = squared_errors(x, y)
         scores["mse"] = mean_score(errors, seed)
         for name, space in spaces.items():

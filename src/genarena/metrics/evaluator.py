@@ -168,7 +168,7 @@ class Evaluator:
             protocol, target = record["protocol"], _target(dataset)
             if protocol["fingerprint"] != dataset.fingerprint:
                 raise RunError(
-                    f"'{folder}' was built on other data than '{dataset.name}'; build an evaluator for them."
+                    f"'{folder}' was built on other data than '{dataset.name}': name another folder for theirs (--evaluator)."
                 )
             names = [str(entry["id"]) for entry in record["spaces"]]
             if "pca" not in names or any(not name.replace("-", "").isalnum() for name in names):

@@ -208,7 +208,7 @@ def _features(net: Any, x: Tensor) -> Tensor:
     return net.features(x)
 
 
-def normalise(spec: TargetSpec, values: np.ndarray) -> Tensor:
+def normalise(values: np.ndarray, spec: TargetSpec) -> Tensor:
     """Stored values as networks see them: images in [-1, 1], rows standardised; float32."""
     if isinstance(spec, ImageSpec):
         return torch.from_numpy(np.asarray(values, dtype=np.float32)) * (2 / (spec.levels - 1)) - 1
@@ -218,7 +218,7 @@ def normalise(spec: TargetSpec, values: np.ndarray) -> Tensor:
 
 
 def _batches(spec: TargetSpec, values: np.ndarray) -> Iterator[Tensor]:
-    return (normalise(spec, values[i : i + _BATCH]) for i in range(0, len(values), _BATCH))
+    return (normalise(values[i : i + _BATCH], spec) for i in range(0, len(values), _BATCH))
 
 
 def _input_record(spec: TargetSpec) -> dict[str, Any]:

@@ -274,13 +274,10 @@ def _size_of(schema: Schema) -> int:
     if spec.height != spec.width or spec.height not in SIZES:
         raise UsageError(
             f"stylegan makes square images of {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]} pixels, and these have "
-            f"{spec.height} x {spec.width}: resize with --size {_nearest(spec)}."
+            f"{spec.height} x {spec.width}: resize with --size "
+            f"{next((size for size in SIZES if size >= max(spec.height, spec.width)), SIZES[-1])}."
         )
     return spec.height
-
-
-def _nearest(spec: ImageSpec) -> int:
-    return min(SIZES, key=lambda size: abs(math.log(size / math.sqrt(spec.height * spec.width))))
 
 
 def _chosen(config: Any, size: int) -> Any:

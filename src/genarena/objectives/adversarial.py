@@ -148,9 +148,11 @@ def dragan_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, unif
     real : Tensor
         ``(N, ...)``.
     uniform : Tensor
-        ``(N, ...)`` uniform in [0, 1); the disturbance is half the data's standard deviation times it.
+        ``(N, ...)`` uniform in [0, 1); the disturbance is half the standard deviation of the global batch times it.
     """
-    return unit_slope(discriminator, real.detach() + 0.5 * real.detach().std() * uniform)
+    real = real.detach()
+    spread = distributed.mean((real - distributed.mean(real.mean())).square().mean()).sqrt()
+    return unit_slope(discriminator, real + 0.5 * spread * uniform)
 
 
 def unit_slope(discriminator: Callable[[Tensor], Tensor], at: Tensor) -> Tensor:

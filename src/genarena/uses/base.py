@@ -92,7 +92,7 @@ class Use:
         How a winner is used; ``DIR`` stands for the comparison.
     catalogue : tuple of Metric
         Metrics that this use brings along.
-    gate : Gate, optional
+    gates : tuple of Gate
     curve : str
         The monitor's number that tells whether training still moved; empty where that does not matter.
     baselines_win : bool
@@ -115,7 +115,7 @@ class Use:
     command: str
     view: View = "all"
     catalogue: tuple[Metric, ...] = ()
-    gate: Gate | None = None
+    gates: tuple[Gate, ...] = ()
     curve: str = "mse"
     baselines_win: bool = True
     needs_labels: bool = False

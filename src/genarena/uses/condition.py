@@ -30,9 +30,7 @@ def measure(context: Context) -> dict[str, Score]:
         return {"label_agreement": Score(None, 0, reason="there is no classifier of these labels to judge by")}
     seen = np.flatnonzero(fitted.model.frequencies.cpu().numpy() > 0)
     labels = np.repeat(seen, max(1, evaluator.n // len(seen)))
-    z = fitted.latents(len(labels), context.seed)
-    z[:, -fitted.model.classes :] = np.eye(fitted.model.classes, dtype=np.float32)[labels]
-    samples = fitted.decode(z)
+    samples = fitted.decode(fitted.with_classes(fitted.latents(len(labels), context.seed), labels))
     probabilities = space.probabilities(samples)
     scores = {"label_agreement": mean_score((probabilities.argmax(1) == labels).astype(float), evaluator.seed)}
     inner = intra_class_scores(probabilities, labels)
@@ -152,7 +150,7 @@ CONDITION = Use(
             "Accuracy of a classifier that learnt from samples, as a share of that of one that learnt from real examples.",
         ),
     ),
-    gate=Gate(lambda spaces: ["class_variety"], 0.7, False, "varies too little within classes"),
+    gates=(Gate(lambda spaces: ["class_variety"], 0.7, False, "varies too little within classes"),),
     curve="fd",
     needs_labels=True,
     needs_space="classifier",

@@ -2,7 +2,7 @@
 
 Between codes of test examples where there is an encoder, between draws from the prior where there is none. The length of
 a path alone would favour fading one example into the other, so a winner's midpoints must also be about as realistic
-(precision) as the best contender's.
+(precision) as the best contender's; and that would favour a model whose samples are all alike, so its ends must differ.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..fitted import FittedModel
-from ..metrics import Metric, Score
+from ..metrics import FeatureSpace, Metric, Score
+from ..metrics.panel import mean_score
 from .base import Context, Gate, Use
 
 PATHS = 200
@@ -18,13 +19,23 @@ STEPS = 9
 
 
 def measure(context: Context) -> dict[str, Score]:
-    """Relative path length and largest jump, and the precision of midpoints."""
+    """Relative path length and largest jump, the precision of midpoints, and how far apart the ends are."""
     fitted, evaluator = context.fitted, context.evaluator
     half = min(PATHS, evaluator.n // 2)
     points = interpolations(fitted, evaluator.reference, half, context.seed)
     scores = evaluator.path(points, seed=evaluator.seed)
     middle = evaluator.realism(points[:, STEPS // 2], seed=evaluator.seed)
-    return {**scores, **{f"midpoint_precision/{space}": score for space, score in middle.items()}}
+    scores |= {f"midpoint_precision/{space}": score for space, score in middle.items()}
+    for name, space in evaluator.spaces.items():
+        real = _distances(space, evaluator.reference[:half], evaluator.reference[half : 2 * half]).mean()
+        ends = _distances(space, points[:, 0], points[:, -1])
+        scores[f"end_distance/{name}"] = mean_score(ends / max(real, np.finfo(float).tiny), evaluator.seed)
+    return scores
+
+
+def _distances(space: FeatureSpace, some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Between pairs of stored values ``(N, ...)``, in a feature space: ``(N,)``."""
+    return np.linalg.norm(space(some) - space(others), axis=1)
 
 
 def interpolations(fitted: FittedModel, examples: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -58,13 +69,31 @@ INTERPOLATE = Use(
             "Share of half-way points of interpolations that look like some real example.",
             (0, 1),
         ),
+        Metric(
+            "end_distance",
+            "Distance of the ends",
+            "",
+            "high",
+            "",
+            "Mean distance between the ends of interpolations, over that between as many real examples: about 1 where the "
+            "ends are as different as real examples are, 0 where all samples are alike.",
+            (0, None),
+        ),
     ),
-    gate=Gate(
-        lambda spaces: [f"midpoint_precision/{space}" for space in spaces],
-        least=0.8,
-        of_best=True,
-        missed="looks less real half way",
-        rests_on="precision",
+    gates=(
+        Gate(
+            lambda spaces: [f"midpoint_precision/{space}" for space in spaces],
+            least=0.8,
+            of_best=True,
+            missed="looks less real half way",
+            rests_on="precision",
+        ),
+        Gate(
+            lambda spaces: [f"end_distance/{space}" for space in spaces],
+            least=0.5,
+            of_best=False,
+            missed="has ends that hardly differ",
+        ),
     ),
     curve="fd",
 )
