@@ -28,6 +28,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vae-bernoulli": ("vae", {**SMALL, "network": NORMED, "likelihood": "bernoulli", "free_bits": 0.05}),
     "gan": ("gan", {**SMALL, "network": NORMED, "penalty_every": 2}),
     "gan-penalty": ("gan", {**SMALL, "network": {"width": 8}, "loss": "wasserstein", "penalty": "gradient"}),
+    "gan-dragan": ("gan", {**SMALL, "network": {"width": 8}, "penalty": "dragan"}),
     "vaegan": ("vaegan", {**SMALL, "network": NORMED, "balance": True}),
 }
 
