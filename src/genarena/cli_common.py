@@ -42,9 +42,8 @@ def open_like(fitted: FittedModel, data: str, data_dir: Path | None, *, told: bo
     dataset = adapt.open_like(data, fitted.spec, data_dir=data_dir)
     if dataset.quarantined:
         first = dataset.quarantined[0]
-        say(
-            f"{len(dataset.quarantined)} files set aside, and not counted in rows; the first: {first.path}: {first.reason}"
-        )
+        count = len(dataset.quarantined)
+        say(f"{count} file{'s' * (count > 1)} set aside, not counted in rows; the first: {first.path}: {first.reason}")
     return fitted.labelled(dataset) if told else dataset
 
 

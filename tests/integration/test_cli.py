@@ -161,6 +161,34 @@ def test_encode_keeps_the_datas_order(
         np.testing.assert_array_equal(stored["labels"], bars[1])
 
 
+def test_odd_numbers_and_wrong_folders_are_refused_before_anything_runs(
+    arena: Path, workplace: Path, tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    data, out = workplace / "bars.npz", tmp_path / "out"
+    for words, said in (
+        (("train", "gan", data, "--threads", "-3", "--out", out), "threads=-3: give at least 1."),
+        (("train", "gan", data, "--set", "learning_rate=.nan", "--out", out), "learning_rate is not a number."),
+        (("train", "biggan", data, "--size", "12", "--out", out), "biggan makes square images"),
+        (("compare", data, "--models", "vae,biggan", "--size", "12", "--out", out), "biggan makes square images"),
+        (("compare", data, "--models", "vae", "--stall", "-1", "--out", out), "stall=-1: give a number of seconds."),
+        (("doctor", arena), "is a comparison: name a use (--for)"),
+    ):
+        done = genarena(*words)
+        assert done.code in (2, 4) and said in done.err and not out.exists(), done.err
+
+
+def test_files_that_are_set_aside_are_told(
+    arena: Path, bars: tuple[np.ndarray, np.ndarray], tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    for number, picture in enumerate(bars[0][:6]):
+        Image.fromarray(picture.squeeze()).save(tmp_path / "pictures" / f"{number}.png")
+    (tmp_path / "pictures" / "3.png").write_bytes(b"broken")
+    done = genarena("detect", arena / "runs" / "vae-0", tmp_path / "pictures", "--out", tmp_path / "scores.csv")
+    assert done.code == 0 and "1 file set aside, not counted in rows; the first: 3.png" in done.err
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 6
+
+
 def test_detect_writes_scores_and_p_values(
     arena: Path, workplace: Path, bars: tuple[np.ndarray, np.ndarray], tmp_path: Path, genarena: Callable[..., Done]
 ) -> None:
