@@ -39,11 +39,12 @@ _PICTURES = ("samples", "reconstructions", "interpolations", "nearest")
 
 @dataclass(frozen=True)
 class Finished:
-    """A run whose model and scores can be read."""
+    """A run whose model and scores can be read; the model itself is kept for the first run of a contender on a view."""
 
     cell: Cell
     folder: Path
-    fitted: FittedModel
+    threads: int
+    fitted: FittedModel | None
     result: dict[str, Any]
     scores: dict[str, Score]
 
@@ -91,7 +92,7 @@ def assemble(
             "views": list(plan.views),
             "device": plan.device,
             "checkpoint": plan.checkpoint,
-            "threads": max((f.fitted.record.get("threads", 1) for f in finished), default=None),
+            "threads": max((f.threads for f in finished), default=None),
         },
         "evaluator": {
             "hash": evaluator.hash,
@@ -128,7 +129,7 @@ def _command(use: Use, folder: Path, source: str) -> str:
 
 def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collection[Cell]) -> list[Finished]:
     """Runs that reached this budget; one that failed now does not speak with an older model."""
-    finished = []
+    finished: list[Finished] = []
     for cell in plan.cells:
         if cell in failed:
             continue
@@ -139,7 +140,9 @@ def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collectio
                 own = plan.contender(cell.contender).model not in MODELS  # a file the user named in this very plan
                 result = read_json(run / "result.json")
                 fitted = load_model(run, trust=own, checkpoint=weights_of(result, plan.checkpoint)[0])
-                finished.append(Finished(cell, run, fitted, result, scores))
+                first = not any(f.cell.contender == cell.contender and f.cell.view == cell.view for f in finished)
+                threads = fitted.record.get("threads", 1)
+                finished.append(Finished(cell, run, threads, fitted if first else None, result, scores))
         except GenarenaError:
             continue  # its status and reason stand in the list of runs
     return finished
@@ -366,7 +369,7 @@ def _spectra(finished: Sequence[Finished], evaluator: Evaluator) -> dict[str, An
     frequency, real = evaluator.spectrum(evaluator.reference)
     contenders = {}
     for run in _first_runs(finished):
-        if run.fitted.capabilities()["sample"] is None:
+        if run.fitted and run.fitted.capabilities()["sample"] is None:
             samples = run.fitted.sample(min(1000, evaluator.n), run.cell.seed)
             contenders[run.cell.contender] = evaluator.spectrum(samples)[1].tolist()
     return {"frequency": frequency.tolist(), "real": real.tolist(), "contenders": contenders}
