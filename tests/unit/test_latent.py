@@ -25,7 +25,8 @@ from genarena.fit import fit, plan
 from genarena.fitted import FittedModel, build, slerp
 from genarena.game import Game, Model, ModelConfig, normal
 from genarena.kinds import kind_of
-from genarena.latent.probe import _compared, pooled
+from genarena.latent.inversion import POOL, _starts
+from genarena.latent.probe import _compared, _features, _untrained, pooled
 from genarena.latent.ratio import platt
 from genarena.metrics import Evaluator, Score
 from genarena.models import MODELS
@@ -102,6 +103,8 @@ def test_an_arc_begins_and_ends_where_asked_and_keeps_its_radius() -> None:
     arc = slerp(np.repeat(a, 3, 0), np.repeat(b, 3, 0), t)
     np.testing.assert_allclose(arc, [a[0], [0.5**0.5, 0.5**0.5, 0], b[0]], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(arc, axis=1), 1, atol=1e-6)
+    for end in (a, 2 * a, -a):
+        np.testing.assert_allclose(slerp(a, end, t), a + t * (end - a), atol=1e-9)
 
 
 def test_ways_end_at_plain_decodings(model_of: Callable[[str], FittedModel]) -> None:
@@ -196,8 +199,16 @@ def test_paths_through_uniform_noise_are_straight(dataset: Dataset, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["cgan", "cvae"])
-def test_the_class_stays_on_a_path(name: str, model_of: Callable[[str], FittedModel]) -> None:
-    assert np.isfinite(latent.perceptual_path_lengths(model_of(name), 8)).all()
+def test_the_class_stays_on_a_path(
+    name: str, model_of: Callable[[str], FittedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted, seen = model_of(name), []
+    decode = type(fitted.model).decode
+    monkeypatch.setattr(type(fitted.model), "decode", lambda self, z: (seen.append(z), decode(self, z))[1])
+    assert np.isfinite(latent.perceptual_path_lengths(fitted, 8, epsilon=0.5)).all()
+    near, far = seen[0][:, 4:].chunk(2)
+    start = fitted.latents(8, int(np.random.default_rng(0).integers(2**31, size=2)[0]))
+    assert np.array_equal(near, start[:, 4:]) and torch.equal(near, far)
 
 
 def test_paths_that_there_are_not_are_refused(model_of: Callable[[str], FittedModel]) -> None:
@@ -221,7 +232,7 @@ def test_a_space_knows_a_standard_normal_prior(dimensions: int) -> None:
     uniform = latent.LatentSpace(rng.uniform(-1, 1, (4000, dimensions)))
     assert uniform.isotropic and not uniform.normal
     assert uniform.along(rng.normal(size=dimensions)).scale == pytest.approx(3**-0.5, rel=0.05)
-    for changed in (draws * 1.3, draws + 0.3):
+    for changed in (draws * 1.3, draws + 0.3, uniform.draws * 3**0.5):
         assert not latent.LatentSpace(changed).normal
 
 
@@ -354,6 +365,20 @@ def test_principal_directions_of_a_linear_decoder_are_its_components(
         latent.principal_directions(pca, 0)
 
 
+def test_principal_directions_of_a_conditional_model_are_those_within_classes(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cgan = fresh("cgan", dataset)
+
+    def decode(z: Tensor) -> Tensor:  # the class shows most, then the third entry of the noise
+        x = torch.cat([1.8 * z[:, 4:] - 0.9, 0.2 * z[:, 2:3], torch.zeros(len(z), 60)], 1)
+        return x.view(-1, *cgan.spec.shape)
+
+    monkeypatch.setattr(cgan.model, "decode", decode)
+    (found,) = latent.principal_directions(cgan, 1)
+    np.testing.assert_allclose(found.vector, np.eye(7)[2], atol=0.1)
+
+
 def test_a_traversal_shows_what_changes_most_first(model_of: Callable[[str], FittedModel]) -> None:
     pca = model_of("pca")
     space = latent.LatentSpace.of(pca)
@@ -422,6 +447,43 @@ def test_an_encoder_gives_the_first_start(model_of: Callable[[str], FittedModel]
         assert (found.loss < found.before).all()  # better than the code, which is where it began
     single = latent.invert(model_of("autoencoder"), values[:1], 3)  # nothing to take a variance of
     assert np.isfinite(single.loss).all()
+
+
+def test_the_best_latents_are_kept_where_descent_overshoots(
+    model_of: Callable[[str], FittedModel], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genarena.latent.inversion.RATE", 30.0)
+    gan = model_of("gan")
+    found = latent.invert(gan, dataset.values("test")[:8], 3, starts=2)
+    np.testing.assert_array_equal(found.loss, found.before)
+    assert (np.abs(found.latents[:, None] - gan.latents(POOL, 0)).max(2).min(1) < 1e-6).all()  # where they began
+
+
+class Flat(Plane):
+    def capabilities(self) -> dict[Any, str | None]:
+        return CAN
+
+
+def test_what_does_not_show_is_pulled_to_the_middle_of_the_prior(vectors: Dataset) -> None:
+    fitted = of_class(Flat, vectors)
+    fitted.model.decoder.weight.data[:, 1] = 0  # type: ignore[union-attr, operator, index]
+    z = fitted.latents(8, 1)
+    found = latent.invert(fitted, fitted.decode(z), 150)
+    np.testing.assert_allclose(found.latents, z * [1, 0], atol=0.05)
+
+
+def test_starts_are_the_nearest_of_their_class(model_of: Callable[[str], FittedModel], dataset: Dataset) -> None:
+    cgan, values = model_of("cgan"), dataset.values("test")[:9]
+    labels = (dataset.labels("test")[:9] + 1) % 3  # type: ignore[index]  # not the classes of what is nearest
+    starts, distance = _starts(cgan, values, latent.LatentSpace.of(cgan), 0, 4, labels)
+    z = cgan.latents(POOL, 0)
+    kind = kind_of(cgan.spec)
+    x, pool = (kind.normalise(kind.to_tensor(v), cgan.spec) for v in (values, cgan.decode(z)))
+    wanted = distance.parts(x)
+    for index, label in enumerate(labels):
+        own = z[:, 4:].argmax(1) == label
+        apart = distance(pool[own], [part[index] for part in wanted])
+        np.testing.assert_array_equal(starts[index], z[own][apart.topk(4, largest=False).indices])
 
 
 def test_a_known_class_is_kept(model_of: Callable[[str], FittedModel], dataset: Dataset) -> None:
@@ -610,6 +672,28 @@ def test_the_interval_of_a_probe_holds_the_truth() -> None:
     assert 0.91 <= held / 200 <= 0.99
 
 
+def test_the_interval_of_a_probe_is_that_of_examples_and_of_draws_of_labels() -> None:
+    rng = np.random.default_rng(1)
+    for gain, half in (
+        (rng.normal(0.1, 1, (1, 2000)), lambda gain: 1.96 * gain.std() / 2000**0.5),
+        (np.repeat(rng.normal(0.1, 1, (5, 1)), 50, 1), lambda gain: 2.776 * gain[:, 0].std(ddof=1) / 5**0.5),
+    ):
+        found = _compared("encoder", 50, gain, np.zeros_like(gain), 0)
+        assert found.high - found.low == pytest.approx(2 * half(gain), rel=0.08)
+
+
+def test_a_probe_compares_with_the_networks_that_training_began_from(
+    model_of: Callable[[str], FittedModel], dataset: Dataset
+) -> None:
+    cvae, values = model_of("cvae"), dataset.values("train")
+    began = _untrained(cvae, values, 7).model
+    first = build(type(cvae.model), cvae.model.config, cvae.schema, cvae.record["seed"])
+    assert all(torch.equal(a, b) for a, b in zip(began.parameters(), first.parameters(), strict=True))
+    assert not any(part.training for part in began.modules())
+    codes = _features(cvae)["encoder"](values[:5])  # without the class that it guessed
+    np.testing.assert_allclose(codes, cvae.encode(values[:5])[:, :4], rtol=1e-5)
+
+
 def test_both_networks_of_a_vaegan_are_probed(model_of: Callable[[str], FittedModel], dataset: Dataset) -> None:
     results = latent.probe(model_of("vaegan"), dataset, [50])
     assert [r.features for r in results] == ["discriminator", "encoder"]
@@ -664,10 +748,10 @@ class TwoGaussians(Model):
 
 @pytest.fixture(scope="module")
 def gaussian() -> Dataset:
-    """4,000 draws of N(1, 1) to calibrate on and as many to test on."""
+    """4,000 draws of N(1, 1) to calibrate on and 3,990 to test on."""
     rows = np.random.default_rng(0).normal(1, 1, (8010, 1)).astype(np.float32)
     spec = VectorSpec(1, (float(rows.mean()),), (float(rows.std()),))
-    bounds = {"train": (0, 10), "val": (10, 4010), "test": (4010, 8010)}
+    bounds = {"train": (0, 10), "val": (10, 4010), "test": (4010, 8000)}
     return Dataset("gaussian", {"x": Field(spec, "target", rows)}, {k: np.arange(*b) for k, b in bounds.items()})
 
 
@@ -680,7 +764,7 @@ def test_an_ideal_discriminator_gives_the_ratio_of_two_gaussians(gaussian: Datas
     found = latent.calibrate(fitted, gaussian)
     assert found.scale == pytest.approx(1, abs=0.05) and found.bias == pytest.approx(0, abs=0.05)
     assert max(found.before, found.after) < 0.02
-    assert (found.fitted_on, found.tested_on) == (4000, 4000)
+    assert (found.fitted_on, found.tested_on) == (4000, 3990)
 
 
 def test_calibration_undoes_a_slope_and_an_offset(gaussian: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -700,8 +784,12 @@ def test_calibration_errors_of_known_cases() -> None:
     assert latent.expected_calibration_error(np.zeros(100), real) == pytest.approx(0.2)  # says 0.5, is 0.7
     assert latent.expected_calibration_error(np.full(100, np.log(7 / 3)), real) == pytest.approx(0)
     assert latent.expected_calibration_error(np.where(real, 50.0, -50.0), real) == pytest.approx(0)
+    certain = latent.expected_calibration_error(np.array([50.0, 3.0]), np.array([False, True]))
+    assert certain == pytest.approx(0.5 / (1 + np.exp(-3)))  # 1 lies in the last bin, with 0.95
     scale, bias = platt(np.where(real, 50.0, -50.0), real)  # separable, and yet finite
     assert np.isfinite([scale, bias]).all() and 0 < scale < 1
+    said = 1 / (1 + np.exp(-(scale * np.array([50.0, -50.0]) + bias)))
+    np.testing.assert_allclose(said, [71 / 72, 1 / 32], atol=1e-3)  # Platt's targets
 
 
 def test_a_told_discriminator_is_asked_about_the_class(

@@ -420,12 +420,23 @@ def test_learned_sigma_has_a_floor_of_half_a_grey_level() -> None:
     assert float(likelihood.log_sigma.exp()) == pytest.approx(0.5 * 2 / 16)
     likelihood.raw_log_sigma.fill_(0.5)
     assert float(likelihood.log_sigma) == pytest.approx(0.5, abs=0.1)
+    likelihood.raw_log_sigma.fill_(likelihood.floor)
+    assert float(likelihood.log_sigma) == pytest.approx(likelihood.floor + math.log(2)), "softly kept above it"
+    rows = make_likelihood("gaussian", VectorSpec(2, (0.0, 0.0), (1.0, 1.0))).requires_grad_(False)
+    rows.raw_log_sigma.fill_(-1000)
+    assert float(rows.log_sigma.exp()) == pytest.approx(1e-3)  # of standardised rows
 
 
 def test_the_encoder_of_binary_pixels_sees_0_and_1() -> None:
     spec, x = ImageSpec(1, 8, 8, 17), torch.tensor([-1.0, 0.0, 1.0])
     assert make_likelihood("bernoulli", spec).encoder_input(x).tolist() == [0, 0.5, 1]
     assert make_likelihood("gaussian", spec).encoder_input(x) is x
+
+
+def test_a_decoder_of_binary_pixels_starts_at_their_mean() -> None:
+    start = make_likelihood("bernoulli", ImageSpec(3, 8, 8, 17, mean=(0.6, 0.0, 1.0))).start()
+    assert start is not None and start.sigmoid().tolist() == pytest.approx([0.6, 0.001, 0.999])
+    assert make_likelihood("bernoulli", ImageSpec(3, 8, 8, 17)).start() is None
 
 
 def test_likelihoods_of_grey_levels_refuse_rows() -> None:

@@ -99,6 +99,40 @@ def test_undecided_where_another_space_contradicts() -> None:
     assert verdict("generate-fidelity", {FD: fd, OTHER_FD: slightly}).verdict == "winner"
 
 
+def test_only_a_clear_contradiction_counts() -> None:
+    fd = {"vae": [10.0, 10.2, 9.9], "gan": [20.0, 20.3, 19.9]}
+    unclear = {"vae": [30.0, 10.0, 29.0], "gan": [20.0, 20.3, 19.9]}  # gan is ahead by 15 %, give or take 70 %
+    assert verdict("generate-fidelity", {FD: fd, OTHER_FD: unclear}).winner == "vae"
+    assert verdict("generate-fidelity", {FD: fd, OTHER_FD: {"gan": [20.0, 20.3, 19.9]}}).winner == "vae"
+
+
+def test_a_leader_that_is_behind_on_the_shared_seeds_is_not_close() -> None:
+    accuracy = {"vae": [0.80, 0.81, 0.80, 0.99, 0.99], "gan": [0.85, 0.86, 0.85]}
+    found = verdict("reduce", {"probe_accuracy": accuracy})
+    assert found.difference is not None and found.difference.high < -0.01
+    assert (found.verdict, found.leader) == ("undecided", "vae") and "unclear" in found.reason
+
+
+def test_one_seed_counts_where_nothing_tells_how_seeds_spread_differences() -> None:
+    accuracy = {"vae": [0.9, 0.91, 0.9], "pca": [0.8, 0.8, 0.8], "gan": [0.7]}
+    found = verdict("reduce", {"probe_accuracy": accuracy}, baselines=["pca"])
+    assert (found.verdict, found.leader, found.runner_up) == ("undecided", "vae", "pca") and "one seed" in found.reason
+    known = verdict("reduce", {"probe_accuracy": accuracy | {"vaegan": [0.7, 0.7, 0.71]}}, baselines=["pca"])
+    assert known.winner == "vae"
+
+
+def test_equals_are_ranked_by_name() -> None:
+    found = verdict("reduce", {"probe_accuracy": {name: [0.9, 0.9] for name in "ecabd"}})
+    assert (found.leader, found.runner_up) == ("a", "b")
+
+
+def test_cells_know_the_bounds_of_the_metric_and_the_closed_forms() -> None:
+    accuracy = {"vae": [0.99, 1.0, 0.96], "gan": [0.9, 0.93, 0.91], "pca": [0.8, 0.8, 0.8]}
+    cells = verdict("reduce", {"probe_accuracy": accuracy}, baselines=["pca"]).cells
+    assert cells["vae"].high == 1
+    assert (cells["pca"].low, cells["pca"].high) == pytest.approx((0.8, 0.8)) and cells["gan"].high > 0.92
+
+
 def test_a_metric_that_failed_its_self_test_decides_nothing() -> None:
     fd = {"vae": [10.0, 10.2, 9.9], "gan": [20.0, 20.3, 19.9]}
     against = {"vae": [40.0, 41, 40], "gan": [20.0, 20.3, 19.9]}
@@ -131,6 +165,8 @@ def test_a_baseline_cannot_win_cost() -> None:
     alone = verdict("cost", {"cpu_seconds": {k: seconds[k] for k in ("pca", "vae")}}, baselines=["pca"])
     assert alone.winner == "vae"
     assert alone.reason == "Only vae can win: pca is a baseline."
+    once = verdict("cost", {"cpu_seconds": {k: seconds[k][:1] for k in ("pca", "vae")}}, baselines=["pca"])
+    assert once.winner == "vae"  # a second seed would not make a baseline a rival
     only = verdict("cost", {"cpu_seconds": {"pca": seconds["pca"]}}, baselines=["pca"])
     assert only.winner == "pca"  # there is nobody else
 
@@ -236,12 +272,16 @@ def test_one_seed_of_a_hopeless_rival_does_not_undo_a_win() -> None:
     [
         ([5.0, 4.0, 3.0, 2.0, 1.0, 0.9], False), ([5.0, 4.0, 3.0, 2.0, 1.0, 0.8], True),
         ([5.0, 4.0, 3.0, 2.0, 1.0, None], True), ([5.0, 4.0, 3.0, 2.0, math.inf, 0.9], True),
-        ([5.0, 1.0], False), ([0.0, 0.0, 0.0], False),
+        ([5.0, 4.0, 3.0, 2.0, None, 0.9], True), ([1.0, 1.0, 1.0, 1.0, 1.0, 1.5], True),
+        ([1.2] * 8 + [1.1, 1.0], True), ([1.0] * 8 + [1.1, 1.0], False),  # over the last fifth, not the last step
+        ([5.0, 1.0], False), ([1.0, 1.0, 0.5], True), ([0.0, 0.0, 0.0], False),
     ],
 )  # fmt: skip
 def test_a_curve_has_come_to_rest_or_not(values: list[float | None], moving: bool) -> None:
     curves = [{"contender": "gan", "metric": "fd", "points": [{"value": value} for value in values]}]
     assert _still_moving(curves, "gan", "fd") is moving
+    assert _still_moving(curves, "gan", "mse") is moving  # by what there is of it
+    assert not _still_moving(curves, "vae", "fd")
 
 
 def test_who_is_not_ranked_is_told_with_every_verdict() -> None:

@@ -81,6 +81,7 @@ def test_fixed_contenders_are_not_pooled() -> None:
     assert apart.spread_freedom == 4
     only_fixed = block_of(table[2:], fixed=["a"])
     assert only_fixed.mean("a").low == only_fixed.mean("a").high == 7
+    assert block_of(table[:2], fixed=["a", "b"]).spread == 1.0  # where all are, what they say is all there is
 
 
 def test_a_contender_that_is_wilder_than_the_pool_keeps_its_own_spread() -> None:
@@ -118,8 +119,8 @@ def test_replicates_of_the_same_parts_are_paired() -> None:
     assert paired.low == pytest.approx(2)
     assert paired.high == pytest.approx(2)
     shorter = Block({"a": {0: Score(5.0, 50, one)}, "b": {0: Score(3.0, 50, other[:150])}}).difference("a", "b")
-    assert shorter.low < 0.5
-    assert shorter.high > 3.5
+    assert shorter.low < -0.3  # the spread of both: sqrt(2) times 1.96 away
+    assert shorter.high > 4.3
 
 
 def test_intervals_are_reproducible() -> None:
@@ -145,6 +146,23 @@ def test_a_value_around_zero_does_not_widen_the_others() -> None:
     assert zero.high - zero.low == pytest.approx(2 * half, rel=0.1)
 
 
+def test_around_zero_is_within_two_standard_deviations() -> None:
+    others = np.array([[5.0, 5.2, 4.9], [7.0, 7.1, 7.2], [9.0, 9.2, 9.1]])
+    block = block_of(np.vstack([others, [1.0, 3.0, 5.0], [2.0, 3.0, 4.0]]), relative=True)
+    assert block.around_zero == {"d"}
+    gap = block.difference("a", "d")
+    half = 4.303 * np.std(others[0] - [1.0, 3.0, 5.0], ddof=1) / np.sqrt(3)  # t of its own two degrees
+    assert block.residual_freedom > 2 and gap.high - gap.low == pytest.approx(2 * half, rel=0.1)
+
+
+def test_a_relative_difference_has_the_spread_of_both() -> None:
+    block = block_of(np.array([[1.0, 1.0, 1.0], [100.0, 100.0, 100.0], [10.0, 12.0, 8.0]]), relative=True)
+    half = 2.776 * np.sqrt(block.residual * (1 + 100**2) / 3)  # t of four degrees of freedom
+    for first, second in (("a", "b"), ("b", "a")):
+        gap = block.difference(first, second)
+        assert gap.high - gap.low == pytest.approx(2 * half, rel=0.1)
+
+
 def test_seeds_do_not_spread_what_is_fitted_in_closed_form() -> None:
     table = np.array([[0.0, 1.0, 2.0], [5.0, 3.0, 4.0], [7.0, 7.0, 7.0]])
     block = block_of(table, fixed=["c"])
@@ -163,6 +181,12 @@ def test_a_failed_run_leaves_the_seeds_of_the_others() -> None:
     assert block.difference("a", "b") == whole.difference("a", "b")
     alone = block.mean("c")  # of one seed: the spread of the others is all that is known
     assert alone.value == 9 and alone.low < 9 - 2 * np.sqrt(block.spread) and alone.high > 9 + 2 * np.sqrt(block.spread)
+
+
+def test_two_seeds_of_two_contenders_tell_more_of_differences_than_five_of_one() -> None:
+    whole = block_of(np.array([[0.0, 1.0, 2.0, 3.0, 5.0], [5.0, 3.0, 4.0, 4.0, 4.0]])).scores
+    block = Block({"a": whole["a"], "b": {seed: whole["b"][seed] for seed in range(2)}})
+    assert (block.spread_freedom, block.residual_freedom) == (2, 1)
 
 
 def test_what_test_examples_do_is_not_averaged_over_seeds() -> None:

@@ -107,7 +107,7 @@ def poison(what: str, batches: range, times: int = 10**6) -> Callable[[Any], Non
                 left[0] -= 1
                 weight = next(game.decoder.parameters())
                 if what == "loss":
-                    value = value * torch.nan
+                    value = value + torch.inf  # its gradient is finite
                 elif what == "gradient":  # the root's slope at 0 is infinite, and 0 times infinity is not a number
                     value = value + (weight.flatten()[0] * 0).sqrt()
                 else:
@@ -753,7 +753,7 @@ def test_damaged_best_weights_are_not_loaded(images: Dataset, tmp_path: Path) ->
     content = bytearray((tmp_path / "best.safetensors").read_bytes())
     content[-1] ^= 1
     (tmp_path / "best.safetensors").write_bytes(content)
-    with pytest.raises(RunError, match="kept no best weights"):
+    with pytest.raises(RunError, match="is not what was written"):
         load_model(tmp_path, checkpoint="best")
 
 

@@ -22,7 +22,7 @@ from genarena.models.gan import GAN
 from genarena.models.vae import VAE
 from genarena.nets import augment
 from genarena.objectives.adversarial import LOSSES, dragan_penalty, feature_matching, r1_penalty, smoothing
-from genarena.referee import Referee
+from genarena.referee import Average, Referee
 from genarena.trainer import CountedDraw, Progress, seed_round
 
 SMALL: dict[str, Any] = {"latent_dim": 4, "batch_size": 16, "network": {"width": 8, "depth": 2}, "average_images": 0}
@@ -265,6 +265,8 @@ def test_the_referee_steps_once_for_all_parts(images: Dataset) -> None:
     # Near the start a logit is about zero: the loss of the whole batch is 2 log 2, and not a third of it.
     assert float(result.losses["discriminator"]) == pytest.approx(2 * 0.6931, rel=0.1)
     assert all(p.grad is None for p in game.parameters())
+    again = referee.play_round(draw)  # begins from nothing
+    assert float(again.losses["discriminator"]) == pytest.approx(2 * 0.6931, rel=0.1)
 
 
 def test_rates_halve_with_the_images_seen(images: Dataset) -> None:
@@ -309,6 +311,25 @@ def test_adas_confidence_is_that_on_all_real_examples_of_a_turn(images: Dataset)
 def test_rows_have_no_augmentation(vectors: Dataset) -> None:
     with pytest.raises(UsageError, match="augment='ada' alters images"):
         set_up(vectors, augment="ada")
+
+
+def test_an_average_forgets_by_its_half_life_and_sooner_at_first(
+    images: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game, draw = set_up(images, discriminator_steps=2, average_images=1000)
+    average = Average(game, 1000)
+    name, weight = next(iter(game.named_parameters()))
+    left = 1.0
+    with torch.no_grad():
+        weight.add_(left)
+    for seen, half_life in ((400, 20), (40_000, 1000)):  # a twentieth of what was seen, while that is less
+        average.update(100, seen)
+        left *= 0.5 ** (100 / half_life)
+        torch.testing.assert_close(weight - average.state[name], torch.full_like(weight, left), rtol=1e-4, atol=1e-5)
+    updates: list[tuple[int, int]] = []
+    monkeypatch.setattr(Average, "update", lambda self, batch, images: updates.append((batch, images)))
+    play(game, draw, 2)
+    assert updates == [(32, 32), (32, 64)]
 
 
 def test_an_average_keeps_the_singular_vectors_of_a_spectral_norm_at_unit_length(images: Dataset) -> None:

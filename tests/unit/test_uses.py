@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -203,6 +204,12 @@ def test_auroc_says_why_there_is_none(dataset: Dataset) -> None:
     without = replace(dataset, splits={**dataset.splits, "test": rows[labels[rows] != 1]})
     missing = detected(without, np.zeros(len(without.splits["test"])), 1)["auroc"]
     assert missing.value is None and "lacks the hidden class" in str(missing.reason)
+
+
+def test_p_values_count_held_out_scores_that_are_at_least_as_high(context_of: Callable[[str], Context]) -> None:
+    fitted = copy(context_of("pca").fitted)
+    fitted.calibration = np.array([3.0, 1.0, 2.0, 2.0])
+    np.testing.assert_allclose(fitted.p_value(np.array([0.0, 2.0, 2.5, 9.0])), [1, 0.8, 0.4, 0.2])
 
 
 def test_the_hidden_class_is_in_test_alone(dataset: Dataset) -> None:
