@@ -4,7 +4,7 @@
   of interest.
 - too close to call: the interval of the lead over the runner-up lies within the smallest effect of interest.
 - undecided: anything else: the interval is too wide, another feature space ranks the leader clearly behind, there is one
-  seed only, or no metric passed its self-test.
+  seed only, several of the leader's runs failed, everybody misses a gate, or no metric passed its self-test.
 - not possible: no contender can, with the reason.
 """
 
