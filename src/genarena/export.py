@@ -86,9 +86,8 @@ def _require_onnx() -> None:
 
 def _onnx(network: nn.Module, example: Tensor, batch: dict, path: Path) -> Path:
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # the exporter warns of its own internals, and of torchvision, which is not needed
+        # The exporter warns of its own internals, and of torchvision, which is not needed.
+        warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             network,

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genarena.comparison import winner_folder
 from genarena.comparison.plan import Cell, Plan, make_plan
 from genarena.comparison.run import expected_seconds
 from genarena.data import open_dataset
 from genarena.errors import RunError, UsageError
+from genarena.files import write_json
 
 
 def test_shared_and_own_settings_are_merged_group_by_group(images: Any) -> None:
@@ -73,3 +75,15 @@ def test_images_of_a_size_that_networks_cannot_have_are_refused_for_all_of_them_
     oblong = (np.random.default_rng(0).integers(0, 256, (60, 40, 48, 3), dtype=np.uint8), np.arange(60) % 3)
     with pytest.raises(UsageError, match=r"biggan makes square images .* --size 64\. stylegan makes .* --size 64\."):
         make_plan(open_dataset(oblong), models=["vae", "biggan", "stylegan"])
+
+
+def test_why_a_comparison_has_no_leader_for_a_use(tmp_path: Path) -> None:
+    uses = [
+        {"name": "reduce", "leader": None, "reason": "No metric of this use passed its self-test."},
+        {"name": "detect", "leader": "vae", "reason": ""},
+    ]
+    write_json(tmp_path / "comparison.json", {"uses": uses, "plan": {"seeds": [0]}})
+    with pytest.raises(UsageError, match="no leader for 'reduce': No metric of this use passed"):
+        winner_folder(tmp_path, "reduce")
+    with pytest.raises(UsageError, match="no leader for 'cost': it was not asked for. Uses with a leader: detect"):
+        winner_folder(tmp_path, "cost")

@@ -289,12 +289,9 @@ def winner_folder(folder: Path, use: str) -> Path:
     except (KeyError, TypeError):
         raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
     if leader is None:
-        why = (
-            f": {entry['reason']}"
-            if entry
-            else f", but for {', '.join(u['name'] for u in record['uses'] if u['leader'])}."
-        )
-        raise UsageError(f"the comparison in '{folder}' has no leader for '{use}'{why}")
+        others = ", ".join(u["name"] for u in record["uses"] if u.get("leader")) or "none"
+        why = entry.get("reason") if entry else f"it was not asked for. Uses with a leader: {others}."
+        raise UsageError(f"the comparison in '{folder}' has no leader for '{use}': {why}")
     plan = Plan.from_json(read_json(folder / "plan.json"))
     if leader not in [c.name for c in plan.contenders]:
         raise RunError(f"'{folder}' names a leader that its plan does not have.")
