@@ -85,5 +85,5 @@ def test_why_a_comparison_has_no_leader_for_a_use(tmp_path: Path) -> None:
     write_json(tmp_path / "comparison.json", {"uses": uses, "plan": {"seeds": [0]}})
     with pytest.raises(UsageError, match="no leader for 'reduce': No metric of this use passed"):
         winner_folder(tmp_path, "reduce")
-    with pytest.raises(UsageError, match="no leader for 'cost': it was not asked for. Uses with a leader: detect"):
+    with pytest.raises(UsageError, match=r"no leader for 'cost': it was not asked for\. Uses with a leader: detect"):
         winner_folder(tmp_path, "cost")
