@@ -499,16 +499,20 @@ def games(run: Run) -> Iterator[dict[str, Any]]:
     for size in (32, 64) if run.device == "cpu" else (32, 64, 128, 256):
         dataset = images(1000 if size <= 64 else 200, size, 3)
         for name in (name for name, model in MODELS.items() if issubclass(model, Game)):
-            with tempfile.TemporaryDirectory() as folder, reproducible(torch.device(run.device)):
-                step = ours(trainer_of(name, dataset, {"precision": run.precision}, folder, run.device))
-                for _ in range(2 if run.device == "cpu" else WARM):
-                    step()
-                started, cpu, done = time.perf_counter(), time.process_time(), 0
-                while time.perf_counter() - started < run.seconds * SEGMENTS:
-                    done += step()
-                speed, spent = done / (time.perf_counter() - started), 1000 * (time.process_time() - cpu) / done
-                row = {"images_per_second": round(speed, 1), "cpu_seconds_per_1000": round(spent, 2)}
-                yield {"of": f"{name} {size}px", **row, **(profile(step) if run.device != "cpu" else {})}
+            yield {"of": f"{name} {size}px", **speed_of(name, dataset, run)}
+
+
+def speed_of(name: str, dataset: Any, run: Run) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder, reproducible(torch.device(run.device)):
+        step = ours(trainer_of(name, dataset, {"precision": run.precision}, folder, run.device))
+        for _ in range(2 if run.device == "cpu" else WARM):
+            step()
+        started, cpu, done = time.perf_counter(), time.process_time(), 0
+        while time.perf_counter() - started < run.seconds * SEGMENTS:
+            done += step()
+        speed, spent = done / (time.perf_counter() - started), 1000 * (time.process_time() - cpu) / done
+        row = {"images_per_second": round(speed, 1), "cpu_seconds_per_1000": round(spent, 2)}
+        return {**row, **(profile(step) if run.device != "cpu" else {})}
 
 
 def profile(step: Step, rounds: int = 8) -> dict[str, Any]:
