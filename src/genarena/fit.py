@@ -20,7 +20,7 @@ from .alarm import SAMPLES, watch_for
 from .best import CRITERION, forget_best, keep_best, read_best
 from .budget import Budget
 from .checkpoint import FORMAT, RunFolder, write_tensors
-from .data import Dataset, Loader, Schema
+from .data import Dataset, Loader
 from .errors import RunError, UsageError
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
 from .files import read_json, sha256_of, write_atomic, write_json
@@ -64,14 +64,13 @@ def plan(
     Raises
     ------
     UsageError
-        For an unknown model, a wrong setting, data its networks cannot be made for, a negative seed or a device this machine
-        lacks.
+        For an unknown model, a wrong setting, data it cannot be trained on, a negative seed or a device this machine lacks.
     """
     model_class = find_model(model) if isinstance(model, str) else model
     if not 0 <= seed < 2**63:
         raise UsageError(f"seed={seed}: give a number from 0 to 2^63 - 1.")
     config = model_class.Config.parse(settings or {})
-    check_networks(model_class, config, dataset.schema)
+    check_fits(model_class, config, dataset)
     chosen = choose_device(device)
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     record = {
@@ -91,14 +90,16 @@ def plan(
     return Plan(model_class, config, dataset, decided, seed, chosen, as_stored)
 
 
-def check_networks(model_class: type[Model], config: Any, schema: Schema) -> None:
-    """Raise the `UsageError` of a model whose networks cannot be made for these data, without making them.
+def check_fits(model_class: type[Model], config: Any, dataset: Dataset) -> None:
+    """Raise the `UsageError` of a model that cannot be trained on these data: its networks, its batches.
 
-    A user's own model is not tried: it may need real tensors.
+    The networks of a user's own model are not tried: they may need real tensors.
     """
     if model_class in MODELS.values():
         with torch.device("meta"):
-            build(model_class, config, schema, 0)
+            build(model_class, config, dataset.schema, 0)
+    if issubclass(model_class, Game):
+        _loader(config, dataset, 0, torch.device("cpu"))
 
 
 def model_name(model_class: type[Model]) -> str:
@@ -317,17 +318,20 @@ def make_game(plan: Plan) -> tuple[Game, Loader]:
     """A fresh game on its device and the loader that feeds it."""
     game: Any = build(plan.model_class, plan.config, plan.dataset.schema, plan.seed).to(plan.device)
     game = game.to(memory_format=torch.channels_last)
-    loader = Loader(
-        plan.dataset,
-        batch_size=plan.config.batch_size,
-        seed=plan.seed,
-        device=plan.device,
+    return game, _loader(plan.config, plan.dataset, plan.seed, plan.device)
+
+
+def _loader(config: Any, dataset: Dataset, seed: int, device: torch.device) -> Loader:
+    return Loader(
+        dataset,
+        batch_size=config.batch_size,
+        seed=seed,
+        device=device,
         normalise=normalise,
-        mirror=getattr(plan.config, "mirror", False),
+        mirror=getattr(config, "mirror", False),
         rank=distributed.rank(),
         world=distributed.world(),
     )
-    return game, loader
 
 
 def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], threads: int | None) -> dict[int, float]:

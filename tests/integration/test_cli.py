@@ -343,6 +343,7 @@ def test_wrong_options(
     arguments: list[str], code: int, parts: list[str], workplace: Path, tmp_path: Path, genarena: Callable[..., Done]
 ) -> None:
     assert_is_told(genarena(*train(workplace, tmp_path / "run", *arguments)), code, *parts)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,14 @@ def test_images_of_a_size_that_networks_cannot_have_are_refused_for_all_of_them_
         make_plan(open_dataset(oblong), models=["vae", "biggan", "stylegan"])
 
 
+def test_batches_larger_than_the_data_are_refused_once_and_before_anything_runs(images: Any) -> None:
+    n = len(images.splits["train"])
+    assert make_plan(images, models=["vae", "gan"], settings={"batch_size": n})
+    with pytest.raises(UsageError) as refusal:
+        make_plan(images, models=["vae", "gan"], settings={"batch_size": n + 1})
+    assert str(refusal.value).count(f"batch size {n + 1} does not fit the {n} examples") == 1
+
+
 def test_why_a_comparison_has_no_leader_for_a_use(tmp_path: Path) -> None:
     uses = [
         {"name": "reduce", "leader": None, "reason": "No metric of this use passed its self-test."},

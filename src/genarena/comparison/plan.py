@@ -12,7 +12,7 @@ from typing import Any
 from ..budget import Budget
 from ..data import Dataset
 from ..errors import RunError, UsageError, did_you_mean
-from ..fit import check_networks, choose_device, model_name
+from ..fit import check_fits, choose_device, model_name
 from ..game import Game, Model
 from ..models import MODELS, find_model
 from ..uses import USES, find_use
@@ -168,7 +168,7 @@ def make_plan(
     conditional = [name for name, source in zip(names, sources, strict=True) if find_model(source).conditional]
     if conditional and not has_labels:
         raise UsageError(f"'{conditional[0]}' is told classes, and '{dataset.name}' has no labels: leave it out.")
-    _check_networks(contenders, dataset)
+    _check_fits(contenders, dataset)
     if use and "condition" in find_use(use).needs and not conditional:
         able = ", ".join(name for name, model in MODELS.items() if model.conditional)
         raise UsageError(f"none of {', '.join(names)} can be asked for a class: add one of {able}.")
@@ -182,18 +182,16 @@ def make_plan(
     return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), where, dataset.fingerprint, chosen)
 
 
-def _check_networks(contenders: Sequence[Contender], dataset: Dataset) -> None:
-    """Refuse data that some network cannot be made for before anything runs, naming all that cannot."""
+def _check_fits(contenders: Sequence[Contender], dataset: Dataset) -> None:
+    """Refuse data that some model cannot be trained on before anything runs, naming all that cannot."""
     refusals = []
     for contender in contenders:
         try:
-            check_networks(
-                contender.model_class, contender.model_class.Config.parse(contender.settings), dataset.schema
-            )
+            check_fits(contender.model_class, contender.model_class.Config.parse(contender.settings), dataset)
         except UsageError as error:
             refusals.append(str(error))
     if refusals:
-        raise UsageError(" ".join(refusals))
+        raise UsageError(" ".join(dict.fromkeys(refusals)))
 
 
 def _checkpoint(name: Any) -> str:
