@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -232,12 +233,12 @@ def reconstruct(
 def encode(
     run: Run,
     data: Data,
-    out: Annotated[Path, typer.Option(help=".npz: codes, and labels where there are any.")],
+    out: Annotated[Path, typer.Option(help=".npz: codes; labels and files where there are any.")],
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Codes of examples, in the data's order."""
+    """Codes of examples, in the data's order, with the labels and files where there are any."""
     import numpy as np
 
     check_out(out, (".npz",))
@@ -247,6 +248,8 @@ def encode(
     name = dataset.schema.label_name
     if name:
         arrays["labels"] = np.asarray(dataset.fields[name].values)
+    if dataset.files:
+        arrays["files"] = np.array(dataset.files)
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
     typer.echo(out)
 
@@ -255,7 +258,7 @@ def encode(
 def detect(
     run: Run,
     data: Data,
-    out: Annotated[Path, typer.Option(help=".csv: row, score, p-value, label.")],
+    out: Annotated[Path, typer.Option(help=".csv: row, score, p-value; label and file where there are any.")],
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -269,12 +272,16 @@ def detect(
     scores = fitted.anomaly_score(stored(dataset))
     p_values = fitted.p_value(scores)
     label, name = dataset.schema.label, dataset.schema.label_name
-    with out.open("w", newline="") as file:
+    columns: dict[str, Sequence[str]] = {}
+    if label and name:
+        columns["label"] = [label.classes[index] for index in dataset.fields[name].values]
+    if dataset.files:
+        columns["file"] = dataset.files
+    with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # as names of files may be
         writer = csv.writer(file)
-        writer.writerow(["row", "score", "p_value", *(["label"] if label else [])])
-        for row, (score, p_value) in enumerate(zip(scores, p_values, strict=True)):
-            named = [_cell(label.classes[dataset.fields[name].values[row]])] if label and name else []
-            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *named])
+        writer.writerow(["row", "score", "p_value", *columns])
+        for row, (score, p_value, *named) in enumerate(zip(scores, p_values, *columns.values(), strict=True)):
+            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *map(_cell, named)])
     typer.echo(out)
 
 

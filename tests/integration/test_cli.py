@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -184,9 +185,15 @@ def test_files_that_are_set_aside_are_told(
     for number, picture in enumerate(bars[0][:6]):
         Image.fromarray(picture.squeeze()).save(tmp_path / "pictures" / f"{number}.png")
     (tmp_path / "pictures" / "3.png").write_bytes(b"broken")
+    odd = os.fsdecode(b"\xff.png")  # no valid Unicode
+    (tmp_path / "pictures" / "5.png").rename(tmp_path / "pictures" / odd)
     done = genarena("detect", arena / "runs" / "vae-0", tmp_path / "pictures", "--out", tmp_path / "scores.csv")
     assert done.code == 0 and "1 file set aside, not counted in rows; the first: 3.png" in done.err
-    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 6
+    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == ["0.png", "1.png", "2.png", "4.png", odd]
+    done = genarena("encode", arena / "runs" / "vae-0", tmp_path / "pictures", "--out", tmp_path / "codes.npz")
+    with np.load(tmp_path / "codes.npz") as stored:
+        assert stored["files"].tolist() == ["0.png", "1.png", "2.png", "4.png", odd] and len(stored["codes"]) == 5
 
 
 def test_detect_writes_scores_and_p_values(

@@ -291,6 +291,8 @@ def test_labels_stay_with_their_images_when_files_are_bad(tmp_path):
     data = open_dataset(_write(tmp_path, files))
     brightness = data.fields["image"].values[:, 0, 0, 0]
     assert ((brightness >= 100) == (data.fields["label"].values == data.schema.label.classes.index("light"))).all()
+    assert [int(Path(file).stem) for file in data.files] == [int(code) % 100 for code in brightness]
+    assert [file.split("/")[0] for file in data.files] == ["light" if code >= 100 else "dark" for code in brightness]
 
 
 def test_no_crash_on_mutated_files():

@@ -215,6 +215,9 @@ class Dataset:
     notes : tuple of str
         What a reader should know of how the data were read (conversions, splits made).
     quarantined : tuple of Quarantined
+    files : tuple of str
+        The file of each example, as a path within the source; empty where examples have none. The data do not depend on it,
+        and stored copies do without.
     """
 
     name: str
@@ -222,6 +225,7 @@ class Dataset:
     splits: Mapping[str, np.ndarray]
     notes: tuple[str, ...] = ()
     quarantined: tuple[Quarantined, ...] = field(default=(), repr=False)
+    files: tuple[str, ...] = field(default=(), repr=False)
 
     @cached_property
     def schema(self) -> Schema:

@@ -151,6 +151,7 @@ def _read(name: str, members: list[Member], notes: list[str], options: PictureOp
         values=decoded.values,
         labels=labels,
         splits={split: np.flatnonzero(splits == split) for split in ("train", "val", "test")},
+        files=[members[i].path for i in kept],
         notes=notes + note + decoded.notes + label_note,
         quarantined=decoded.quarantined,
     )

@@ -46,6 +46,8 @@ class Raw:
         Further fields, such as the true factors of generated images.
     levels : int or None
         The number of grey levels where it is known; None to infer it.
+    files : list of str
+        The file of each example, as a path within the source, where each has one.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Raw:
     splits: dict[str, np.ndarray] = field(default_factory=dict)
     conditions: dict[str, Field] = field(default_factory=dict)
     levels: int | None = None
+    files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
 

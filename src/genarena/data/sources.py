@@ -169,7 +169,8 @@ def _assemble(raw: Raw, options: PictureOptions) -> Dataset:
             fields["label"] = Field(LabelSpec.of(classes, labels[splits["train"]]), "label", labels)
         else:
             notes.append(f"all examples have the one label '{classes[0]}': treated as unlabelled")
-    return Dataset(raw.name, fields, splits, (*raw.notes, *notes, *made), tuple(raw.quarantined))
+    notes = [*raw.notes, *notes, *made]
+    return Dataset(raw.name, fields, splits, tuple(notes), tuple(raw.quarantined), tuple(raw.files))
 
 
 def _codes(raw: Raw, options: PictureOptions) -> tuple[np.ndarray, int, list[str]]:
