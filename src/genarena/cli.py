@@ -8,29 +8,13 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import __version__, cli_latent
-from .cli_common import (
-    Data,
-    DataDir,
-    For,
-    Json,
-    Run,
-    Seed,
-    Trust,
-    at_least_one,
-    check_out,
-    load_run,
-    open_like,
-    save,
-    say,
-    stored,
-)
+from . import __version__, cli_latent, cli_model
+from .cli_common import Data, DataDir, For, Json, Run
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError, visible
 
 if TYPE_CHECKING:
@@ -53,10 +37,6 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", help="A setting, key=value; keys may be dotted. Repeat for more.")
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; --set overrides it.")]
-Checkpoint = Annotated[
-    str | None,
-    typer.Option(help="Weights: last, or best by validation distance (default: last, or what was measured)."),
-]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads (default: measured at the first start).")]
 Budget = Annotated[str | None, typer.Option(help="'200k images', '20 epochs', '10 min'.")]
@@ -192,160 +172,6 @@ def compare(
 
 
 @app.command()
-def sample(
-    run: Run,
-    out: Annotated[Path, typer.Option(help=".png or .npz (images), .csv or .npz (rows).")],
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
-    seed: Seed = 0,
-    label: Annotated[str | None, typer.Option(help="Of this class, by name or index (conditional models).")] = None,
-    truncation: Annotated[
-        float | None, typer.Option(help="Stay near the middle of the prior: better examples, fewer kinds.")
-    ] = None,
-    checkpoint: Checkpoint = None,
-    use: For = None,
-    trust: Trust = False,
-) -> None:
-    """Draw new examples."""
-    fitted = load_run(run, use, trust, checkpoint)
-    check_out(out, fitted.kind.SUFFIXES)
-    save(fitted, fitted.sample(n, seed, label=label, truncation=truncation), out)
-
-
-@app.command()
-def reconstruct(
-    run: Run, data: Data, out: Annotated[Path, typer.Option(help=".png (beside the originals), .npz or .csv.")],
-    n: Annotated[int | None, typer.Option("-n", help="How many (default: 32 in a picture, else all).")] = None,
-    use: For = None, trust: Trust = False, data_dir: DataDir = None,
-) -> None:  # fmt: skip
-    """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
-    from .comparison.measure import alternate
-
-    if n is not None:
-        at_least_one(n)
-    fitted = load_run(run, use, trust)
-    check_out(out, fitted.kind.SUFFIXES)
-    values = stored(open_like(fitted, data, data_dir))[: n or (32 if out.suffix == ".png" else None)]
-    restored = fitted.reconstruct(values)
-    save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
-
-
-@app.command()
-def encode(
-    run: Run,
-    data: Data,
-    out: Annotated[Path, typer.Option(help=".npz: codes; labels and files where there are any.")],
-    use: For = None,
-    trust: Trust = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Codes of examples, in the data's order, with the labels and files where there are any."""
-    import numpy as np
-
-    check_out(out, (".npz",))
-    fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir)
-    arrays = {"codes": fitted.encode(stored(dataset))}
-    name = dataset.schema.label_name
-    if name:
-        arrays["labels"] = np.asarray(dataset.fields[name].values)
-    if dataset.files:
-        arrays["files"] = np.array(dataset.files)
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    typer.echo(out)
-
-
-@app.command()
-def detect(
-    run: Run,
-    data: Data,
-    out: Annotated[Path, typer.Option(help=".csv: row, score, p-value; label and file where there are any.")],
-    use: For = None,
-    trust: Trust = False,
-    data_dir: DataDir = None,
-) -> None:
-    """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
-    import csv
-
-    check_out(out, (".csv",))
-    fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir)
-    scores = fitted.anomaly_score(stored(dataset))
-    p_values = fitted.p_value(scores)
-    label, name = dataset.schema.label, dataset.schema.label_name
-    columns: dict[str, Sequence[str]] = {}
-    if label and name:
-        columns["label"] = [label.classes[index] for index in dataset.fields[name].values]
-    if dataset.files:
-        columns["file"] = dataset.files
-    with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # as names of files may be
-        writer = csv.writer(file)
-        writer.writerow(["row", "score", "p_value", *columns])
-        for row, (score, p_value, *named) in enumerate(zip(scores, p_values, *columns.values(), strict=True)):
-            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *map(_cell, named)])
-    typer.echo(out)
-
-
-@app.command()
-def evaluate(
-    run: Run,
-    data: Annotated[str | None, typer.Argument(help="The data (default: those of the comparison).")] = None,
-    evaluator: Annotated[
-        Path | None, typer.Option(help="Evaluator folder (default: the run's own, built once).")
-    ] = None,
-    samples: Annotated[int | None, typer.Option(help="Samples compared.")] = None,
-    use: For = None,
-    trust: Trust = False,
-    data_dir: DataDir = None,
-    as_json: Json = False,
-) -> None:
-    """Measure a model with a frozen evaluator."""
-    from .comparison import evaluator_of
-    from .comparison.measure import measure_model
-    from .metrics import Evaluator
-
-    fitted = load_run(run, use, trust)
-    if data is None:
-        if not (run / "evaluator").is_dir() or not (run / "data").is_dir():
-            raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
-        judge = evaluator_of(run, trust=trust)
-    else:
-        dataset = open_like(fitted, data, data_dir, told=True)
-        own = evaluator or run / "evaluator"
-        found = (own / "evaluator.json").exists()
-        if found:
-            judge = Evaluator.load(own, dataset, trust=trust)
-            if samples and judge.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
-                raise UsageError(f"the evaluator in '{own}' compares {judge.n} samples: leave --samples out.")
-        else:
-            judge = Evaluator.build(dataset, own, samples=samples, progress=say)
-    scores = measure_model(fitted, judge)
-    if as_json:
-        record = {k: s.to_json() for k, s in scores.items()}
-        typer.echo(json.dumps({"evaluator": judge.hash, "scores": record}))
-        return
-    from .console import score_table
-
-    score_table(scores, judge)
-
-
-@app.command()
-def export(
-    run: Run,
-    out: Annotated[Path, typer.Option(help="Folder for the files.")],
-    form: Annotated[str, typer.Option("--format", help="torch, onnx or both.")] = "both",
-    use: For = None,
-    trust: Trust = False,
-) -> None:
-    """Write the networks for other programs (torch.export, ONNX)."""
-    from .export import FORMATS
-    from .export import export as write
-
-    formats = FORMATS if form == "both" else (form,)
-    for path in write(load_run(run, use, trust), out, formats):
-        typer.echo(path)
-
-
-@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A comparison's folder.")]) -> None:
     """Write the report of a comparison again."""
     from .report import build_report
@@ -423,6 +249,7 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
+app.add_typer(cli_model.app)
 app.add_typer(cli_latent.app)
 
 
@@ -444,11 +271,6 @@ def _open(data: str, size: str | None, data_dir: Path | None, max_bad: float) ->
 
     with decoding_progress() as progress:
         return open_dataset(data, size=_size(size), data_dir=data_dir, max_bad=max_bad, progress=progress)
-
-
-def _cell(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
 
 
 def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:

@@ -50,6 +50,7 @@ RANK = {
     "housekeeping": 10,
     "cli_common": 11,
     "cli_latent": 12,
+    "cli_model": 12,
     "cli": 13,
     "__main__": 14,
 }
