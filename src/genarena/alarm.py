@@ -32,11 +32,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .data import Dataset, ImageSpec
+from .data import Dataset
 from .events import Alarm
 from .game import Game
 from .kinds import kind_of
-from .nets.features import RandomConvFeatures, RandomMLPFeatures
+from .nets.features import random_features
 from .objectives.adversarial import LOSSES
 
 WON, OSCILLATION, COLLAPSED = "discriminator won", "oscillation", "generator collapsed"
@@ -271,8 +271,7 @@ class _Space:
 
     def __init__(self, spec: Any):
         self.spec, self.kind = spec, kind_of(spec)
-        net = RandomConvFeatures(spec, 0, 96) if isinstance(spec, ImageSpec) else RandomMLPFeatures(spec, 0, 96)
-        self.net = net.eval().requires_grad_(False)
+        self.net: Any = random_features(spec, 0, 96)
 
     def __call__(self, values: np.ndarray) -> Tensor:
         batches = (values[start : start + SAMPLES] for start in range(0, len(values), SAMPLES))

@@ -149,7 +149,7 @@ def test_the_path_length_is_the_squared_speed_of_what_is_decoded(
     vectors: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a line from a to b it is ||W (b - a)||^2; on an arc that of W times its derivative, which autograd gives."""
-    monkeypatch.setattr("genarena.latent.paths.frozen_features", lambda spec, seed: Same())
+    monkeypatch.setattr("genarena.latent.paths.random_features", lambda spec, seed: Same())
     for model_class in (Straight, Plane):
         fitted = of_class(model_class, vectors)
         rng = np.random.default_rng(7)

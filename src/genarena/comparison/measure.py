@@ -144,11 +144,11 @@ def validation_monitor(dataset: Dataset, space: FeatureSpace | None = None) -> M
 
 def random_space(spec: Any) -> FeatureSpace:
     """Features of one random network, as they are."""
-    kind, dim = ("random-conv" if isinstance(spec, ImageSpec) else "random-mlp"), 96
-    record = NetRecord(kind, {"seed": 0, "dim": dim})
+    dim = 96
+    record = NetRecord.random(spec, 0, dim)
     unchanged = {"mean": np.zeros(dim), "components": np.eye(dim)}
     return FeatureSpace(
-        kind,
+        record.kind,
         spec,
         [record],
         [record.build(spec)],

@@ -16,7 +16,8 @@ from ..data import Dataset
 from ..errors import DataError, UsageError
 from ..fitted import BATCH, FittedModel
 from ..kinds import kind_of
-from .space import Direction, LatentSpace, frozen_features, normalised
+from ..nets.features import random_features
+from .space import Direction, LatentSpace, normalised
 
 MOST = 5000  # examples that a labeller or a direction is made from
 
@@ -94,7 +95,7 @@ def linear_labeller(dataset: Dataset, seed: int = 0) -> Labeller:
 
 
 def _features(spec: Any, values: np.ndarray, seed: int) -> np.ndarray:
-    net: Any = frozen_features(spec, seed)
+    net: Any = random_features(spec, seed)
     kind = kind_of(spec)
     with torch.inference_mode():
         parts = kind.to_tensor(values).split(BATCH)

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..fitted import FittedModel
 from ..game import one_hot
-from .space import LatentSpace, frozen_features, normalised
+from ..nets.features import random_features
+from .space import LatentSpace, normalised
 
 STEPS = 300
 STARTS = 4
@@ -125,7 +126,7 @@ def _starts(
     encodes = can["encode"] is None
     z = fitted.latents(POOL, seed) if can["sample"] is None else fitted.encode(values)
     pool = normalised(fitted, fitted.decode(z)).to(device)
-    distance = _Distance(frozen_features(fitted.spec, seed).to(device), pool)
+    distance = _Distance(random_features(fitted.spec, seed).to(device), pool)
     found = []
     if encodes:
         found.append(torch.from_numpy(fitted.encode(values))[:, None])

@@ -13,7 +13,8 @@ import torch
 
 from ..errors import CapabilityError, UsageError
 from ..fitted import FittedModel, copy_of, slerp
-from .space import frozen_features, require_decoder
+from ..nets.features import random_features
+from .space import require_decoder
 
 EPSILON = 1e-4  # the paper's step
 _BATCH = 32
@@ -68,7 +69,7 @@ def perceptual_path_lengths(
     t = rng.random((n, 1))
     arc = model.config.prior == "normal" if noise else not model.straight
     near, far = (_between(start, end, at, arc, 0 if noise else model.classes) for at in (t, t + epsilon))
-    features: Any = frozen_features(fitted.spec, 0).double()
+    features: Any = random_features(fitted.spec, 0).double()
     lengths = []
     with torch.inference_mode():
         for rows in np.array_split(np.arange(n), -(-n // _BATCH)):

@@ -10,16 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data import ImageSpec
 from ..errors import CapabilityError, UsageError
 from ..fitted import FittedModel
 from ..game import Model
-from ..nets.features import RandomConvFeatures, RandomMLPFeatures
 
 DRAWS = 4000
 _SIGMAS = 6.0  # standard errors within which a moment counts as the standard normal's
@@ -140,12 +137,6 @@ def checked_amounts(amounts: Sequence[float]) -> np.ndarray:
     if found.ndim != 1 or not found.size or not np.isfinite(found).all():
         raise UsageError(f"amounts {amounts!r} are not numbers: give some, such as -3, 0, 3.")
     return found
-
-
-def frozen_features(spec: Any, seed: int) -> nn.Module:
-    """A fixed random network whose ``features`` see texture and layout, as data of `spec` need it."""
-    net = RandomConvFeatures(spec, seed) if isinstance(spec, ImageSpec) else RandomMLPFeatures(spec, seed)
-    return net.eval().requires_grad_(False)
 
 
 def normalised(fitted: FittedModel, values: np.ndarray) -> Tensor:

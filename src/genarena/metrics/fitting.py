@@ -89,10 +89,11 @@ def _given(
 
 
 def _random_space(spec: TargetSpec, sample: np.ndarray, limit: int, seed: int) -> FeatureSpace:
-    kind = "random-conv" if isinstance(spec, ImageSpec) else "random-mlp"
-    records = [NetRecord(kind, {"seed": _SEEDS * seed + i, "dim": 384}) for i in range(_SEEDS)]
+    records = [NetRecord.random(spec, _SEEDS * seed + i, 384) for i in range(_SEEDS)]
     nets = [record.build(spec) for record in records]
-    return _projected(kind, spec, records, nets, sample, limit, seed, "nothing (random weights)", f"{_SEEDS} networks")
+    return _projected(
+        records[0].kind, spec, records, nets, sample, limit, seed, "nothing (random weights)", f"{_SEEDS} networks"
+    )
 
 
 def _classifier_space(

@@ -50,6 +50,11 @@ class NetRecord:
     kind: str
     settings: dict[str, int]
 
+    @classmethod
+    def random(cls, spec: TargetSpec, seed: int, dim: int) -> NetRecord:
+        """The random network for data of `spec`."""
+        return cls("random-conv" if isinstance(spec, ImageSpec) else "random-mlp", {"seed": seed, "dim": dim})
+
     def build(self, spec: TargetSpec) -> nn.Module:
         return NETS[self.kind](spec, **self.settings).eval().requires_grad_(False)
 

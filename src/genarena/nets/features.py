@@ -89,6 +89,12 @@ class RandomMLPFeatures(nn.Module):
         return x
 
 
+def random_features(spec: ImageSpec | VectorSpec, seed: int, dim: int = 384) -> nn.Module:
+    """The fixed random network for data of `spec`, which sees texture and layout of images."""
+    net = RandomConvFeatures if isinstance(spec, ImageSpec) else RandomMLPFeatures
+    return net(spec, seed, dim).eval().requires_grad_(False)  # type: ignore[arg-type]
+
+
 def _initialise(layers: Iterable[Any], generator: torch.Generator) -> None:
     """Orthogonal weights with the gain of a ReLU; small random biases, so that its kinks do not all meet at zero."""
     for layer in layers:
