@@ -68,7 +68,7 @@ def assemble(
     unfinished = set(plan.cells) - {run.cell for run in finished}
     table = _table(finished)
     curves = _curves(finished)
-    spaces = _by_meaning(evaluator)
+    spaces = by_meaning(evaluator)
     fitted = {c.name: next((f.fitted for f in finished if f.cell.contender == c.name), None) for c in plan.contenders}
     record = {
         "format": 1,
@@ -148,7 +148,7 @@ def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collectio
     return finished
 
 
-def _by_meaning(evaluator: Evaluator) -> list[str]:
+def by_meaning(evaluator: Evaluator) -> list[str]:
     """Feature spaces, the one that knows the classes first, a user's own before ours."""
     order = {"user": 0, "classifier": 1}
     named = sorted(evaluator.spaces, key=lambda name: order.get(name, 2))
