@@ -199,6 +199,63 @@ def test_a_way_without_a_measured_middle_does_not_win() -> None:
     assert verdict("interpolate", scores).winner == "gan"
 
 
+def interpolating(
+    length: Mapping[str, Sequence[float]], realism: Mapping[str, Sequence[float]], **options: Any
+) -> Verdict:
+    scores = {"path_length/classifier": length, "midpoint_precision/classifier": realism}
+    return verdict("interpolate", scores, **options)
+
+
+def test_a_winner_has_passed_a_gate_for_sure() -> None:
+    length = {"vae": [1.0, 1.01, 0.99], "gan": [2.0, 2.01, 1.99]}
+    assert interpolating(length, {"vae": [0.90, 0.89, 0.91], "gan": [1.0, 1.0, 1.0]}).winner == "vae"
+    found = interpolating(length, {"vae": [0.90, 0.70, 0.95], "gan": [1.0, 1.0, 1.0]})  # it has to reach 0.8
+    assert (found.verdict, found.leader, found.winner) == ("undecided", "vae", None)
+    assert found.reason == "vae is ahead, but 3 seeds cannot tell whether it looks less real half way."
+
+
+def test_who_may_have_passed_a_gate_has_to_be_beaten() -> None:
+    shorter, longer = [1.0, 1.01, 0.99], [2.0, 2.01, 1.99]
+    unclear, sure = {"vae": [0.70, 0.90, 0.75], "gan": [1.0] * 3}, {"vae": [0.70, 0.71, 0.70], "gan": [1.0] * 3}
+    found = interpolating({"vae": shorter, "gan": longer}, unclear)
+    assert (found.verdict, found.leader, found.winner) == ("undecided", "gan", None)
+    assert found.reason == "gan is ahead, but 3 seeds cannot tell whether vae looks less real half way."
+    apart = {"vae": {3: 0.7, 4: 0.9}, "gan": {0: 1.0, 1: 1.0}}  # they share no seed
+    table = {
+        "path_length/classifier": {n: {s: Score(1.0, 9) for s in by_seed} for n, by_seed in apart.items()},
+        "midpoint_precision/classifier": {n: {s: Score(v, 9) for s, v in by.items()} for n, by in apart.items()},
+    }
+    assert decide(USES["interpolate"], table, SPACES, {}, []).verdict == "undecided"
+    assert interpolating({"vae": shorter, "gan": longer}, sure).winner == "gan"
+    assert interpolating({"vae": longer, "gan": shorter}, unclear).winner == "gan"  # ahead of it in any case
+
+
+def test_a_doubt_about_somebody_who_is_out_anyway_does_not_matter() -> None:
+    length = {"pca": [1.0, 1.01, 0.99], "gan": [2.0, 2.01, 1.99], "vae": [3.0, 3.01, 2.99]}
+    unclear = {"pca": [0.70, 0.90, 0.75], "gan": [1.0] * 3, "vae": [1.0] * 3}
+    assert interpolating(length, unclear).winner is None
+    scores = {
+        "path_length/classifier": length,
+        "midpoint_precision/classifier": unclear,
+        "end_distance/classifier": {"pca": [0.01, 0.02, 0.01], "gan": [1.0, 1.01, 1.0], "vae": [1.0, 1.01, 1.0]},
+    }
+    assert verdict("interpolate", scores).winner == "gan"
+
+
+def test_a_share_of_the_best_is_as_unclear_as_the_best() -> None:
+    length = {"vae": [1.0, 1.01, 0.99], "gan": [2.0, 2.01, 1.99]}
+    assert interpolating(length, {"vae": [0.75] * 3, "gan": [0.80, 0.95, 1.0]}).winner is None
+
+
+def test_a_value_that_has_to_be_reached_is_reached_for_sure() -> None:
+    agreement = {"cgan": [0.99, 0.98, 0.99], "cvae": [0.90, 0.91, 0.90]}
+    found = verdict(
+        "condition",
+        {"label_agreement": agreement, "class_variety": {"cgan": [0.6, 0.9, 0.7], "cvae": [1.0, 1.01, 0.99]}},
+    )
+    assert found.reason == "cgan is ahead, but 3 seeds cannot tell whether it varies too little within classes."
+
+
 def test_what_varies_too_little_within_classes_does_not_win() -> None:
     scores = {
         "label_agreement": {"cgan": [0.99, 0.99, 0.99], "cvae": [0.9, 0.91, 0.9], "biggan": [0.8, 0.8, 0.81]},

@@ -202,6 +202,28 @@ def test_what_test_examples_do_is_not_averaged_over_seeds() -> None:
     assert widths[2] == pytest.approx(widths[0], rel=0.1)
 
 
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("training", "samples", "examples"), [(0.3, 1.0, 0.0), (0.3, 1.0, 0.7), (1.0, 0.0, 1.0)])
+def test_the_work_of_samples_is_counted_once_and_that_of_test_examples_once_for_all_seeds(
+    seeds: int, training: float, samples: float, examples: float
+) -> None:
+    rng = np.random.default_rng(seeds)
+    trials, names, inside = 600, "abc", np.zeros(2)
+    for _ in range(trials):
+        scores: dict[str, dict[int, Score]] = {}
+        for name in names:  # each feels the test examples in a way of its own
+            on_examples, by_part = examples * rng.normal(), examples * rng.normal(size=40)
+            for seed in range(seeds):
+                value = training * rng.normal() + samples * rng.normal() + on_examples
+                parts = value + by_part + samples * rng.normal(size=40)
+                scores.setdefault(name, {})[seed] = Score(value, 100, tuple(parts.tolist()))
+        block = Block(scores)
+        mean, gap = block.mean("a"), block.difference("b", "a")
+        inside += [mean.low <= 0 <= mean.high, gap.low <= 0 <= gap.high]
+    coverage = inside / trials
+    assert (coverage >= 0.93).all() and (coverage <= 0.985).all(), coverage
+
+
 def test_no_scores_are_no_error() -> None:
     block = Block({})
     assert (block.spread, block.spread_freedom, block.residual, block.residual_freedom) == (0.0, 0, 0.0, 0)

@@ -4,7 +4,8 @@
   of interest.
 - too close to call: the interval of the lead over the runner-up lies within the smallest effect of interest.
 - undecided: anything else: the interval is too wide, another feature space ranks the leader clearly behind, there is one
-  seed only, several of the leader's runs failed, everybody misses a gate, or no metric passed its self-test.
+  seed only, several of the leader's runs failed, everybody misses a gate, it is unclear whether the leader does or whether
+  another does that it does not beat, or no metric passed its self-test.
 - not possible: no contender can, with the reason.
 """
 
@@ -95,13 +96,17 @@ def decide(
         why = usable[primary].get("why") or "it does not behave on these data"
         return replace(undecided, reason=f"No metric of this use passed its self-test: {why}.")
     excluded: dict[str, str] = {}
+    doubts: dict[str, str] = {}
     if not use.baselines_win and set(cells) - set(baselines):
         excluded = {name: "is a baseline" for name in cells if name in baselines}
+    surely_out = set(excluded)
     for gate in use.gates:
-        missed, why = _missed(gate, scores, spaces, usable, list(cells))
+        missed, unclear, why = _missed(gate, scores, spaces, usable, list(cells), baselines)
         if why:
             return replace(undecided, reason=f"{why}.")
         excluded = {**missed, **excluded}
+        surely_out |= missed.keys() - unclear
+        doubts = {**dict.fromkeys(unclear, gate.missed), **doubts}
     sign = 1 if use.better == "high" else -1
     ranked = sorted(cells.keys() - excluded.keys(), key=lambda name: (-sign * cells[name].value, name))
     told = ", ".join(f"{name} {excluded[name]}" for name in cells if name in excluded)
@@ -113,22 +118,45 @@ def decide(
     lost = (failed or {}).get(leader, 0)
     failures = f"{lost} of the {lost + len(scores[primary][leader])} runs of {leader} failed"
     if len(ranked) == 1:
-        one_seed = len(scores[primary][leader]) < 2 and any(name not in baselines for name in excluded)
         reason = (
             f"Only {leader} can win: {told}" if told else f"Only {leader} has a result: the others cannot, or failed"
         )
-        reason += f"; {failures}" * bool(lost) + "; but one seed says nothing about the next" * one_seed + "."
-        if one_seed or lost > 1:
-            return replace(undecided, reason=reason)
-        return replace(undecided, verdict="winner", winner=leader, reason=reason)
-    found = _against_rivals(use, scores[primary], {key: blocks[key] for key in trusted}, ranked, undecided)
-    if primary.endswith("/pca") and leader in baselines:
-        reason = f"{leader} is ahead, but in linear features alone, which a linear baseline fits by construction."
-        found = replace(found, verdict="undecided", winner=None, reason=reason)
+        found = replace(undecided, verdict="winner", winner=leader, reason=f"{reason}.")
+        if len(scores[primary][leader]) < 2 and any(name not in baselines for name in excluded):
+            found = replace(undecided, reason=f"{reason}; but one seed says nothing about the next.")
+    else:
+        found = _against_rivals(use, scores[primary], {key: blocks[key] for key in trusted}, ranked, undecided)
+        if primary.endswith("/pca") and leader in baselines:
+            reason = f"{leader} is ahead, but in linear features alone, which a linear baseline fits by construction."
+            found = replace(found, verdict="undecided", winner=None, reason=reason)
+    if found.winner:
+        open_questions = {name: wrong for name, wrong in doubts.items() if name not in surely_out}
+        found = _in_doubt(found, open_questions, blocks[primary], sign)
     if lost > 1 and found.winner:
         found = replace(found, verdict="undecided", winner=None, reason=f"{leader} is ahead.")
-    reason = found.reason + f" {failures}." * bool(lost) + f" Not ranked: {told}." * bool(told)
+    reason = found.reason + f" {failures}." * bool(lost) + f" Not ranked: {told}." * (told not in found.reason)
     return replace(found, reason=reason)
+
+
+def _in_doubt(found: Verdict, doubts: Mapping[str, str], block: Block, sign: int) -> Verdict:
+    """A winner stays one if it surely passed the gates, and beats whoever may have passed them too."""
+    leader = found.leader or ""
+    for name, wrong in doubts.items():
+        if name == leader or (name in found.excluded and not _beats(block, leader, name, sign)):
+            seeds = len(block.scores[name])
+            who = "it" if name == leader else name
+            reason = f"{leader} is ahead, but {seeds} seed{'s' * (seeds > 1)} cannot tell whether {who} {wrong}."
+            return replace(found, verdict="undecided", winner=None, reason=reason)
+    return found
+
+
+def _beats(block: Block, leader: str, rival: str, sign: int) -> bool:
+    return bool(_shared(block, leader, rival)) and _lead(block, leader, rival, sign).low > 0
+
+
+def _shared(block: Block, one: str, other: str) -> set[int]:
+    """Seeds that both have."""
+    return set(block.scores[one]) & set(block.scores[other])
 
 
 def _against_rivals(
@@ -139,7 +167,7 @@ def _against_rivals(
     leader, runner_up = ranked[:2]
     (_, block), *others = blocks.items()
     sesoi = use.sesoi * abs(undecided.cells[leader].value) if use.relative else use.sesoi
-    shared = {rival: len(set(scores[leader]) & set(scores[rival])) for rival in ranked[1:]}
+    shared = {rival: len(_shared(block, leader, rival)) for rival in ranked[1:]}
     leads = {rival: _lead(block, leader, rival, sign) for rival in ranked[1:] if shared[rival]}
     found = replace(undecided, runner_up=runner_up, difference=leads.get(runner_up), sesoi=sesoi)
     if len(leads) < len(shared):
@@ -186,26 +214,52 @@ def _missed(
     spaces: Sequence[str],
     usable: Mapping[str, Mapping[str, Any]],
     names: Sequence[str],
-) -> tuple[dict[str, str], str | None]:
-    """Contenders that miss a gate, with what is wrong with them; or why it cannot be judged."""
-    found: dict[str, str] = {}
+    baselines: Sequence[str],
+) -> tuple[dict[str, str], set[str], str | None]:
+    """Contenders that miss a gate, with what is wrong with them; those of whom other seeds might say the contrary; or why
+    the gate cannot be judged."""
+    missed: dict[str, str] = {}
+    sure, unclear = set(), set()
     measured = [key for key in gate.metrics(spaces) if scores.get(key)]
     checks = {key: usable.get(f"{gate.rests_on}/{key.partition('/')[2]}", {}) for key in measured}
     trusted = [key for key in measured if checks[key].get("usable", True)]
     if measured and not trusted:
         why = checks[measured[0]].get("why") or "it does not behave on these data"
-        return {}, f"{_spoken(measured[0])} cannot be judged: {why}"
+        return {}, set(), f"{_spoken(measured[0])} cannot be judged: {why}"
     for key in trusted:
-        reached = {
-            name: float(np.mean([s.value or 0 for s in by_seed.values()])) for name, by_seed in scores[key].items()
-        }
-        least = gate.least * (max(reached.values()) if gate.of_best else 1.0)
+        values = {name: float(np.mean([s.value or 0 for s in by.values()])) for name, by in scores[key].items()}
+        best = max(values, key=values.__getitem__)
+        least = gate.least * (values[best] if gate.of_best else 1.0)
+        known = dict(scores[key])
+        if gate.of_best:  # the others are compared with the share of it that they have to reach
+            known[best] = {seed: _times(score, gate.least) for seed, score in known[best].items()}
+        block = block_of(key, known, baselines, relative=False)
         for name in names:
-            if name not in reached:
-                found.setdefault(name, f"has no {_spoken(key).lower()}")
-            elif reached[name] < least:
-                found.setdefault(name, gate.missed)
-    return found, None
+            if name not in values:
+                missed.setdefault(name, f"has no {_spoken(key).lower()}")
+                sure.add(name)
+            elif name != best or not gate.of_best:
+                low, high = _margin(block, name, best if gate.of_best else None, least)
+                if values[name] < least:
+                    missed.setdefault(name, gate.missed)
+                    sure |= {name} if high < 0 else set()
+                unclear |= {name} if low < 0 <= high else set()
+    return missed, unclear - sure, None
+
+
+def _margin(block: Block, name: str, best: str | None, least: float) -> tuple[float, float]:
+    """The interval of what a contender has above what it has to reach: a share of the best one's, or a value."""
+    if best is None:
+        found = block.mean(name)
+        return found.low - least, found.high - least
+    if not _shared(block, name, best):
+        return -np.inf, np.inf
+    found = block.difference(name, best)
+    return found.low, found.high
+
+
+def _times(score: Score, factor: float) -> Score:
+    return replace(score, value=factor * (score.value or 0), replicates=tuple(factor * r for r in score.replicates))
 
 
 def _contradiction(

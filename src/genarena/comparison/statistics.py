@@ -106,7 +106,7 @@ class Block:
         freedom = max(freedom, n - 1)
         if freedom:
             draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
-        draws += np.mean(_sampling(replicates, values, rng), axis=0)
+        draws += _sampling(replicates, values, rng)
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         lowest, highest = self.bounds if bounded else (None, None)
         value = float(values.mean())
@@ -141,16 +141,21 @@ def _pooled(table: np.ndarray, contenders: int) -> tuple[float, int]:
     return float(np.square(table - table.mean(1, keepdims=True)).sum() / freedom), freedom
 
 
-def _sampling(replicates: list[np.ndarray], values: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Deviations of each seed's replicates, ``(DRAWS,)`` each.
+def _sampling(replicates: list[np.ndarray], values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Deviations of a mean over seeds by the choice of test examples, ``(DRAWS,)``.
 
-    All seeds are measured on the same test examples, and their replicates on the same parts of them: one index for all
-    seeds keeps what the choice of test examples does from averaging out.
+    All seeds are measured on the same test examples, and replicate r of each on the same part of them: what a replicate does
+    to all seeds alike does not average out. What it does to each is the work of that seed's own samples, which the spread
+    over seeds has already; it is taken out, as the variance within the columns of a one-way layout is.
     """
-    if len({len(r) for r in replicates}) == 1:
-        picks = rng.integers(0, len(replicates[0]), DRAWS)
-        return [r[picks] - v for r, v in zip(replicates, values, strict=True)]
-    return [rng.choice(r, DRAWS) - v for r, v in zip(replicates, values, strict=True)]
+    if len({len(r) for r in replicates}) > 1:
+        return np.mean([rng.choice(r, DRAWS) - v for r, v in zip(replicates, values, strict=True)], axis=0)
+    table = np.array(replicates) - values[:, None]
+    shared = table.mean(0)
+    if len(table) > 1 and shared.any():
+        whole, own = shared.var(), table.var(0, ddof=1).mean() / len(table)
+        shared = shared * np.sqrt(max(0.0, 1 - own / whole))
+    return rng.choice(shared, DRAWS)
 
 
 def _value(score: Score) -> float:
