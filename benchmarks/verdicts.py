@@ -1,8 +1,8 @@
-"""How often a verdict is right: ``python benchmarks/verdicts.py FOLDER [MODEL ...]``, JSON lines.
+"""How often a verdict is right: ``python benchmarks/verdicts.py DATA FOLDER [MODEL ...]``, JSON lines.
 
-Trains each model (vae, gan and vaegan) on `digits` with many seeds and measures every run with one evaluator, as `compare`
-does; both are kept in the folder, and the same command goes on where it stopped. Then it plays comparisons of a few seeds
-drawn from the many:
+Trains each model (vae, gan and vaegan) with many seeds and measures every run with one evaluator, as `compare` does; both
+are kept in the folder, and the same command goes on where it stopped. Then it plays comparisons of a few seeds drawn from
+the many:
 
 - a model against *itself*, on seeds of its own on either side: a winner is an error;
 - two models, on the same seeds: the winner should be the one that is ahead over all seeds.
@@ -104,12 +104,12 @@ def judge(runs: dict[str, Runs], evaluator: Evaluator) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    place = Path(sys.argv[1])
-    dataset = open_dataset("digits")
-    own = place / "evaluator"
+    data, place, *named = sys.argv[1:]
+    dataset = open_dataset(data)
+    own = Path(place) / "evaluator"
     if not (own / "evaluator.json").exists():
         Evaluator.build(dataset, own)
     measured = Evaluator.load(own, dataset)
-    trained = {model: runs_of(model, place, measured) for model in sys.argv[2:] or MODELS}
-    if not sys.argv[2:]:
+    trained = {model: runs_of(model, Path(place), measured) for model in named or MODELS}
+    if not named:
         judge(trained, measured)

@@ -5,8 +5,8 @@ ten different means and knows nothing of the tails, so the seed level of the hie
 with the variance between seeds. That variance is the larger of the contender's own and the one pooled over all trained
 contenders (the residual of a randomised block design, seeds being the blocks), and the degrees of freedom are the pooled
 ones, which is right where seeds spread contenders about alike (docs/architecture.md has the coverage where they do not). The
-sample level draws from each score's replicates, which contenders share by index, since they were measured against the same
-parts of the reference.
+level of test examples draws from the scores' replicates, which seeds and contenders share by index, since they were measured
+against the same parts of the reference.
 """
 
 from __future__ import annotations
