@@ -35,6 +35,7 @@ MODELS = ("vae", "gan", "vaegan")
 USED = [use.name for use in USES.values() if use.view == "all" and use.name not in ("cost", "condition")]
 SEEDS = 24
 BUDGET = "30k images"
+SAMPLES = 500  # compared, at most
 SHOWN = (2, 3, 5)  # seeds of a comparison
 PLAYED = 400  # comparisons of each kind
 
@@ -108,7 +109,7 @@ if __name__ == "__main__":
     dataset = open_dataset(data)
     own = Path(place) / "evaluator"
     if not (own / "evaluator.json").exists():
-        Evaluator.build(dataset, own)
+        Evaluator.build(dataset, own, samples=SAMPLES)
     measured = Evaluator.load(own, dataset)
     trained = {model: runs_of(model, Path(place), measured) for model in named or MODELS}
     if not named:
