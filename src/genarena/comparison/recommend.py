@@ -104,9 +104,9 @@ def decide(
         missed, unclear, why = _missed(gate, scores, spaces, usable, list(cells), baselines)
         if why:
             return replace(undecided, reason=f"{why}.")
-        excluded = {**missed, **excluded}
+        excluded, doubts = {**missed, **excluded}, {**dict.fromkeys(unclear, gate.missed), **doubts}
         surely_out |= missed.keys() - unclear
-        doubts = {**dict.fromkeys(unclear, gate.missed), **doubts}
+    doubts = {name: wrong for name, wrong in doubts.items() if name not in surely_out}
     sign = 1 if use.better == "high" else -1
     ranked = sorted(cells.keys() - excluded.keys(), key=lambda name: (-sign * cells[name].value, name))
     told = ", ".join(f"{name} {excluded[name]}" for name in cells if name in excluded)
@@ -130,8 +130,7 @@ def decide(
             reason = f"{leader} is ahead, but in linear features alone, which a linear baseline fits by construction."
             found = replace(found, verdict="undecided", winner=None, reason=reason)
     if found.winner:
-        open_questions = {name: wrong for name, wrong in doubts.items() if name not in surely_out}
-        found = _in_doubt(found, open_questions, blocks[primary], sign)
+        found = _in_doubt(found, doubts, blocks[primary], sign)
     if lost > 1 and found.winner:
         found = replace(found, verdict="undecided", winner=None, reason=f"{leader} is ahead.")
     reason = found.reason + f" {failures}." * bool(lost) + f" Not ranked: {told}." * (told not in found.reason)
