@@ -273,7 +273,7 @@ class Trainer:
         if self.monitor is None or not distributed.is_main():
             return
         try:
-            with torch.random.fork_rng(), torch.no_grad():
+            with torch.no_grad():
                 numbers = self.monitor(self.serve(), self.progress.images)
         except OSError as error:  # of what it writes; the checkpoint will say whether training can go on
             self._warn(f"nothing kept of the look at {self.progress.images:,} images: {error.strerror or error}")

@@ -19,12 +19,13 @@ from arena_fixture import SMALL, Done, compare_command, run_command_here
 
 from genarena import load
 from genarena.checkpoint import RunFolder
+from genarena.comparison import cell as cells
 from genarena.comparison import evaluator_of, load_winner, winner_folder
 from genarena.comparison.measure import read_scores
 from genarena.errors import RunError, UsageError
 from genarena.files import read_json, sha256_of
 from genarena.report.schema import read_comparison
-from genarena.uses import USES
+from genarena.uses import USES, hidden_class
 
 OF_THE_CLOCK = {
     "created", "command", "train_seconds", "cpu_seconds", "images_per_second", "sample_images_per_second",
@@ -127,6 +128,21 @@ def test_the_same_command_again_trains_nothing(
     assert {path: path.stat().st_mtime_ns for path in arena.glob("runs/*/model.safetensors")} == models
     assert {path: path.read_bytes() for path in arena.glob("runs/*/scores/*.json")} == scores
     assert without_times(read_json(arena / "comparison.json")) == before
+
+
+def test_every_seed_hides_another_class_from_what_is_to_detect_it(arena: Path) -> None:
+    hidden = []
+    for seed in (0, 1):
+        label = read_json(arena / "runs" / f"vae-{seed}-detect" / "config.json")["schema"]["label"]
+        hidden.append([index for index, share in enumerate(label["frequencies"]) if share == 0])
+    assert hidden == [[hidden_class(3, 0)], [hidden_class(3, 1)]]
+    assert hidden[0] != hidden[1]
+
+
+def test_a_run_keeps_the_threads_of_its_first_start(arena: Path) -> None:
+    """However many runs share the cores when the comparison goes on."""
+    assert cells.main([str(arena), "vae-0", "2"]) == 0
+    assert read_json(arena / "runs" / "vae-0" / "config.json")["threads"] == 1
 
 
 def test_winners_are_served(arena: Path) -> None:

@@ -24,6 +24,7 @@ from genarena.errors import UsageError
         ("1e6 images", 1_000_000, "images"),
         ("  20 Epochs ", 20, "epochs"),
         ("0.5 epochs", 0.5, "epochs"),
+        ("1e15 images", 1e15, "images"),
     ],
 )
 def test_understood(text: str, amount: float, unit: str) -> None:
@@ -81,6 +82,7 @@ def test_written_for_people() -> None:
 
 def test_images_of_a_budget() -> None:
     assert Budget.parse("2.5 epochs").images(100) == 250
+    assert Budget.parse("0.29 epochs").images(100) == 29  # 0.29 * 100 is a little less in binary
     assert Budget.parse("3k images").images(100) == 3000
     assert Budget.parse("0.0001 epochs").images(100) == 1
     assert Budget.parse("10 s").images(100) is None

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from genarena import checkpoint as module
-from genarena.checkpoint import Checkpoint, RunFolder, read_tensors, write_tensors
+from genarena.checkpoint import Checkpoint, RunFolder, finite, read_tensors, write_tensors
 from genarena.errors import RunError, StorageError
 from genarena.files import read_json, write_atomic, write_json
 
@@ -149,6 +149,21 @@ def test_a_commit_interrupted_anywhere_leaves_a_checkpoint_that_loads(run: RunFo
             assert all(p.name.isdecimal() for p in copy.checkpoints.iterdir())
 
 
+def test_tensors_are_written_whatever_their_layout(tmp_path: Path) -> None:
+    images = torch.arange(48.0).view(2, 2, 3, 4)
+    tensors = {"turned": MODEL["layer.weight"].t(), "last": images.contiguous(memory_format=torch.channels_last)}
+    tensors["learned"] = torch.ones(3, requires_grad=True)
+    write_tensors(tmp_path / "weights.safetensors", tensors)
+    for name, tensor in read_tensors(tmp_path / "weights.safetensors", tensors).items():
+        assert torch.equal(tensor, tensors[name])
+
+
+def test_one_number_that_is_not_finite_is_enough() -> None:
+    assert finite({"w": torch.ones(3), "count": torch.tensor(3), "empty": torch.ones(0)})
+    for odd in (torch.nan, torch.inf, -torch.inf):
+        assert not finite({"w": torch.ones(3), "b": torch.tensor([0.0, odd, 1.0])})
+
+
 def test_a_full_disk_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         write_tensors(tmp_path / "missing" / "model.safetensors", MODEL)
@@ -166,6 +181,8 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 def test_no_record_holds_a_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "record.json", {"loss": float("nan")})
+    (tmp_path / "record.json").write_text('{"loss": NaN, "fd": [Infinity, -Infinity, 1]}')
+    assert read_json(tmp_path / "record.json") == {"loss": None, "fd": [None, None, 1]}
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from genarena.metrics import Evaluator
 from genarena.metrics.inception import inception_score, intra_class_scores
 from genarena.metrics.score import Undefined
 from genarena.uses import Context
-from genarena.uses.condition import measure
+from genarena.uses.condition import _mean_distance, _within_classes, measure
 
 
 @pytest.mark.parametrize("classes", [2, 10, 1000])
@@ -107,3 +109,51 @@ def test_one_example_a_class_is_right_but_has_no_variety(dataset: Dataset, evalu
     scores = scores_of(Copier(dataset, one=True), dataset, evaluator)
     assert scores["label_agreement"] > 0.95
     assert scores["class_variety"] < 0.05
+
+
+def test_a_class_that_training_never_saw_is_not_asked_for(dataset: Dataset, evaluator: Evaluator) -> None:
+    copier = Copier(dataset)
+    copier.model.frequencies[1] = 0
+    known = copier.truth != 1  # type: ignore[operator]
+    copier.values, copier.truth = copier.values[known], copier.truth[known]  # type: ignore[index]
+    assert scores_of(copier, dataset, evaluator)["label_agreement"] > 0.95
+
+
+def test_every_class_is_asked_for_where_there_are_more_than_samples(dataset: Dataset, evaluator: Evaluator) -> None:
+    few = copy(evaluator)
+    few.n = 2
+    context = Context(Copier(dataset), dataset, few, 0, None, {})  # type: ignore[arg-type]
+    scores = measure(context)
+    assert scores["label_agreement"].n == 3 and scores["label_agreement"].value == 1
+    assert scores["class_variety"].value is None and "two test examples" in str(scores["class_variety"].reason)
+    # three real examples seldom tell the classes as well as one sample of each
+    worth = [measure(replace(context, seed=seed))["training_value"].value or 0 for seed in range(6)]
+    assert max(worth) > 1.2
+
+
+def test_training_value_is_relative_to_real_examples(dataset: Dataset, evaluator: Evaluator) -> None:
+    label = dataset.fields["label"]
+    rows = dataset.splits["train"]
+    mixed = label.values.copy()
+    mixed[rows] = np.random.default_rng(0).permutation(mixed[rows])
+    noisy = replace(dataset, fields={**dataset.fields, "label": replace(label, values=mixed)})
+    context = Context(Copier(dataset), noisy, evaluator, 0, None, {})  # type: ignore[arg-type]
+    assert measure(context)["training_value"].value > 1.5  # type: ignore[operator]
+
+
+def test_a_class_of_one_example_has_no_spread() -> None:
+    rng = np.random.default_rng(0)
+    x, truth = rng.normal(size=(41, 3)), np.repeat([0, 1], [40, 1])
+    y, labels = 2 * x[:40] + 5, np.repeat([0, 1], 20)
+    scores = _within_classes(x, truth, y, labels, 0)
+    alone = _within_classes(x[:40], truth[:40], y[:20], labels[:20], 0)
+    assert scores["class_variety"].value == alone["class_variety"].value
+    assert scores["class_fd"].value == alone["class_fd"].value
+
+
+@pytest.mark.parametrize("count", [20, 200])
+def test_the_mean_distance_is_one_of_pairs_of_different_rows(count: int) -> None:
+    assert _mean_distance(np.eye(count), 0) == pytest.approx(np.sqrt(2))
+    values = np.random.default_rng(0).normal(size=(count, 1))
+    every = np.abs(values - values.T).sum() / (count * (count - 1))
+    assert _mean_distance(values, 0) == pytest.approx(every, rel=0.1)

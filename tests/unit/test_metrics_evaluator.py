@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from genarena.data.fields import Dataset, Field, ImageSpec, LabelSpec, VectorSpec
 from genarena.errors import DataError, RunError, UsageError
 from genarena.metrics import PANEL, Evaluator, FeatureSpace
+from genarena.metrics.classifier import _balanced_accuracy, skill, train_classifier
 from genarena.metrics.fitting import fit_spaces
 from genarena.metrics.selftest import _verdict
 from genarena.metrics.spaces import NetRecord
@@ -89,6 +90,17 @@ def test_spaces_fit_the_sample_count(evaluator: Evaluator) -> None:
     assert all(f.dtype == np.float64 for f in features.values())
 
 
+def test_the_features_of_an_example_do_not_depend_on_its_company(evaluator: Evaluator) -> None:
+    for space in evaluator.spaces.values():
+        together = space(evaluator.reference[:300])
+        alone = [space(evaluator.reference[row : row + 1])[0] for row in (0, 1, 255, 256, 299)]
+        np.testing.assert_allclose(alone, together[[0, 1, 255, 256, 299]], rtol=1e-3, atol=1e-4)
+    judge = evaluator.spaces["classifier"]
+    together = judge.probabilities(evaluator.reference)
+    np.testing.assert_allclose(together.sum(1), 1)
+    np.testing.assert_allclose(judge.probabilities(evaluator.reference[7:8]), together[7:8], rtol=1e-3, atol=1e-4)
+
+
 def test_every_key_is_documented_and_measured(evaluator: Evaluator) -> None:
     assert set(evaluator.floor) <= set(evaluator.self_test)
     assert {name.split("/")[0] for name in evaluator.floor} < set(PANEL)
@@ -104,6 +116,7 @@ def test_floor_is_near_the_ideal_of_each_metric(evaluator: Evaluator) -> None:
         assert floor[f"precision/{space}"] > 0.85 and floor[f"coverage/{space}"] > 0.9
     assert floor["sharpness"] == pytest.approx(1, abs=0.1)
     assert floor["c_t"] == 0 and 0.3 < floor["authenticity"] < 0.9
+    assert np.std(evaluator.floor["c_t"].replicates) > 0.1  # of different parts of the same examples
 
 
 def test_ceilings_are_worse_than_the_floor_where_they_should_be(evaluator: Evaluator) -> None:
@@ -118,6 +131,7 @@ def test_ceilings_are_worse_than_the_floor_where_they_should_be(evaluator: Evalu
     assert constant["sharpness"] < blurred["sharpness"] < 0.6
     assert constant["lost_classes"] == pytest.approx(0.9) and constant["class_tv"] > 0.8
     assert dropped["class_tv"] > floor["class_tv"]
+    assert constant["inception_score"] == pytest.approx(1) and floor["inception_score"] > 5
 
 
 def test_self_test_greys_out_with_a_reason(evaluator: Evaluator) -> None:
@@ -132,6 +146,41 @@ def test_a_metric_that_one_outlier_moves_is_greyed_out() -> None:
     assert _verdict("precision/pca", climbs, 0.88) == {"usable": True, "why": None}
     moved = _verdict("precision/pca", climbs, 0.5)
     assert moved == {"usable": False, "why": "one outlier moves it from 0.9 to 0.5"}
+
+
+def test_a_metric_may_stumble_and_not_fall() -> None:
+    """A step may go back by a tenth of the whole climb."""
+
+    def usable(*values: float) -> bool:
+        return _verdict("kid/pca", {"noise": [{"kid/pca": value} for value in values]}, "")["usable"]
+
+    assert usable(0.0, 0.5, 0.42, 1.0) and not usable(0.0, 0.5, 0.38, 1.0)
+    assert not usable(1.0, 0.5, 0.2, 0.0) and not usable(0.5, 0.5, 0.5, 0.5)
+
+
+def test_on_some_ladders_a_metric_need_not_climb() -> None:
+    def verdict(*values: float) -> dict:
+        return _verdict("fd_inf/pca", {"jpeg": [{"fd_inf/pca": value} for value in values]}, "")
+
+    assert verdict(0.1, 0.1, 0.1, 0.1)["usable"] and verdict(0.1, 0.07, 0.07, 0.08)["usable"]
+    assert verdict(0.5, 0.4, 0.3, 0.2) == {
+        "usable": False,
+        "why": "does not rise as it should with jpeg (0.5 → 0.4 → 0.3 → 0.2)",
+    }
+
+
+def test_a_metric_without_a_value_on_a_rung_is_greyed_out() -> None:
+    climbs = {"missing parts": [{"recall/pca": value} for value in (0.9, 0.5, "too few samples")]}
+    why = "undefined on the self-test's missing parts: too few samples"
+    assert _verdict("recall/pca", climbs, "") == {"usable": False, "why": why}
+
+
+def test_an_outlier_may_move_a_metric_a_little_and_copying_tests_at_will() -> None:
+    climb = {"noise": [{"precision/pca": value} for value in (0.9, 0.6, 0.3, 0.1)]}
+    assert _verdict("precision/pca", climb, 0.852)["usable"] and not _verdict("precision/pca", climb, 0.848)["usable"]
+    # the copying ladder starts from unseen examples; the outlier is among training examples, which are copies
+    copies = {"copies": [{"c_t": value} for value in (0.0, -6.0, -9.0)]}
+    assert _verdict("c_t", copies, -8.5)["usable"]
 
 
 def test_copies_of_training_images_move_the_copying_tests_alone(evaluator: Evaluator, digit_data: Dataset) -> None:
@@ -178,6 +227,25 @@ def test_samples_of_another_kind_are_refused(evaluator: Evaluator) -> None:
             evaluator.panel(bad, seed=0)
     with pytest.raises(UsageError, match="out of range"):
         evaluator.panel(np.full_like(good, 17), seed=0)
+    with pytest.raises(UsageError, match="The evaluator takes uint8"):
+        evaluator.path(good[None].astype(np.float32))
+    with pytest.raises(UsageError, match="20 originals cannot be compared with 1 reconstructions"):
+        evaluator.reconstruction(good, good[:1])
+
+
+def test_samples_beyond_those_that_are_compared_do_not_count(row_data: Dataset, tmp_path: Path) -> None:
+    evaluator = Evaluator.build(row_data, tmp_path, samples=20)
+    samples = row_data.values("val")
+    assert evaluator.panel(samples[:20], seed=0) == evaluator.panel(samples, seed=0)
+
+
+def test_a_mean_has_half_the_distance_of_another_example(row_folder: Path, row_data: Dataset) -> None:
+    """Of originals, that is: reconstructions that hardly differ have no scale of their own."""
+    evaluator = Evaluator.load(row_folder, row_data)
+    x = evaluator.reference
+    mean = np.repeat(x.mean(0, keepdims=True), len(x), axis=0)
+    distance = evaluator.reconstruction(x, mean)["feature_distance/pca"].value
+    assert distance == pytest.approx((len(x) - 1) / (2 * len(x)), rel=1e-4)
 
 
 def test_reconstruction_and_paths(evaluator: Evaluator, row_folder: Path, row_data: Dataset) -> None:
@@ -237,6 +305,74 @@ def test_classifier_training_leaves_the_global_generator_alone(digit_data: Datas
     assert [space.sha256 for space in first] == [space.sha256 for space in again]
 
 
+def test_skill_is_the_share_of_the_error_of_guessing_that_is_gone() -> None:
+    assert [skill(0.5, 2), skill(0.1, 10), skill(0.9, 2), skill(0.82, 10), skill(1.0, 3)] == pytest.approx(
+        [0, 0, 0.8, 0.8, 1]
+    )
+
+
+def test_a_frequent_class_does_not_hide_the_others() -> None:
+    class Always(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(x), 3)
+
+    images, labels = np.zeros((600, 1, 8, 8), dtype=np.uint8), np.repeat([0, 2], [590, 10])
+    assert _balanced_accuracy(Always(), ImageSpec(1, 8, 8, 17), images, labels) == 0.5
+
+
+def test_accuracy_is_that_on_examples_the_classifier_did_not_learn_from() -> None:
+    rng = np.random.default_rng(0)
+    values, labels = rng.standard_normal((300, 100)).astype(np.float32), rng.integers(0, 2, 300)
+    spec = VectorSpec(100, (0.0,) * 100, (1.0,) * 100)
+    _, net, accuracy = train_classifier(spec, values, labels, 2, 0)
+    learnt = (net(torch.from_numpy(values)).argmax(1).numpy() == labels).mean()
+    assert learnt > 0.85 and accuracy < 0.8  # labels without meaning can only be learnt by heart
+
+
+def test_spaces_have_a_mean_variance_of_one_and_whitened_ones_in_every_dimension(
+    evaluator: Evaluator, digit_data: Dataset
+) -> None:
+    train = digit_data.values("train")
+    for name, space in evaluator.spaces.items():
+        features = space(train)
+        variance = features.var(0, ddof=1)
+        assert variance.mean() == pytest.approx(1, rel=0.02) and np.abs(features.mean(0)).max() < 1e-3
+        assert (np.ptp(variance) < 0.02) == (name == "pca")
+
+
+def test_spaces_have_no_dimension_in_which_nothing_varies() -> None:
+    images = np.zeros((400, 1, 8, 8), dtype=np.uint8)
+    images[:, 0, 2:4, 3] = np.random.default_rng(0).integers(0, 256, (400, 2))
+    data = Dataset("two pixels", {"image": Field(ImageSpec(1, 8, 8), "target", images)}, split(400, 300, 50))
+    spaces, _ = fit_spaces(data, 300, 0, None, print)
+    assert spaces[-1].id == "pca" and spaces[-1].dim == 2
+
+
+def test_rows_of_few_columns_are_compared_as_they_are(row_data: Dataset) -> None:
+    for count in (30, 300):  # three columns are a tenth of 30
+        spaces, _ = fit_spaces(row_data, count, 0, None, print)
+        values, spec = row_data.values("test"), row_data.schema.target
+        standard = (values - np.asarray(spec.mean)) / np.asarray(spec.scale)
+        np.testing.assert_allclose(spaces[-1](values), standard, rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_share_no_random_network(row_data: Dataset) -> None:
+    seeds = [
+        {record.settings["seed"] for record in fit_spaces(row_data, 30, seed, None, print)[0][0].records}
+        for seed in (0, 1, 2)
+    ]
+    assert len(set.union(*seeds)) == sum(map(len, seeds)) == 9
+
+
+def test_labels_of_one_class_give_no_classifier_space(digit_data: Dataset) -> None:
+    label = digit_data.fields["label"]
+    same = replace(label, values=np.zeros_like(label.values))
+    data = replace(digit_data, fields=digit_data.fields | {"label": same}, splits=split(200, 100, 0))
+    spaces, notes = fit_spaces(data, 50, 0, None, print)
+    assert [space.id for space in spaces] == ["random-conv", "pca"]
+    assert notes == ["no classifier space: the training labels are of one class"]
+
+
 def test_labels_that_mean_nothing_give_no_classifier_space(digit_data: Dataset) -> None:
     label = digit_data.fields["label"]
     shuffled = replace(label, values=np.random.default_rng(0).permutation(label.values))
@@ -257,6 +393,13 @@ def test_too_little_and_constant_data_are_refused(digit_data: Dataset, tmp_path:
         Evaluator.build(digit_data, tmp_path, samples=3)
 
 
+@pytest.mark.parametrize(("train", "test"), [(20, 40), (40, 20)])
+def test_as_many_samples_are_compared_as_either_split_has(train: int, test: int, tmp_path: Path) -> None:
+    data = replace(rows(), splits=split(train + test, train, 0))
+    evaluator = Evaluator.build(data, tmp_path)
+    assert evaluator.n == len(evaluator.reference) == evaluator.floor["kid/pca"].n == 20
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -269,6 +412,9 @@ def test_too_little_and_constant_data_are_refused(digit_data: Dataset, tmp_path:
         (lambda f: (f / "pca.safetensors").unlink(), "not a complete evaluator"),
         (lambda f: (f / "pca.safetensors").write_bytes(b"\xff" * 100), "not a complete evaluator"),
         (lambda f: retouch(f / "pca.safetensors"), "its hash differs"),
+        (lambda f: edit(f, lambda r: r["protocol"].update(k=9)), "its hash differs"),
+        (lambda f: edit(f, lambda r: r["protocol"].update(replicates=4)), "its hash differs"),
+        (lambda f: relabel(f / "pca.safetensors", trained_on="the test split"), "its hash differs"),
     ],
 )
 def test_a_changed_folder_is_refused(row_folder: Path, row_data: Dataset, tmp_path: Path, damage, message: str) -> None:
@@ -301,6 +447,11 @@ def retouch(path: Path) -> None:
     save_file(tensors, path, metadata=header(path))
 
 
+def relabel(path: Path, **entries: str) -> None:
+    record = json.loads(header(path)["genarena"]) | entries
+    save_file(load_file(path), path, metadata={"genarena": json.dumps(record)})
+
+
 def test_a_space_of_another_evaluator_can_be_used(digit_folder: Path, digit_data: Dataset) -> None:
     spaces, _ = fit_spaces(
         replace(digit_data, splits=split(400, 300, 0)), 50, 1, digit_folder / "classifier.safetensors", print
@@ -320,6 +471,7 @@ def test_a_space_of_another_evaluator_can_be_used(digit_folder: Path, digit_data
         (lambda r, t: r["nets"][0].update(kind="os.system"), "does not take such data"),
         (lambda r, t: r["nets"][0]["settings"].update(width=10**9), "width is 1000000000"),
         (lambda r, t: r["nets"][0]["settings"].update(width=True), "width is True"),
+        (lambda r, t: r["nets"][0]["settings"].update(width=-1), "width is -1"),
         (lambda r, t: r["nets"][0]["settings"].update(padding=3), "padding is 3"),
         (lambda r, t: r["nets"][0]["settings"].update(width=8), "has shape"),
         (lambda r, t: r.update(nets=r["nets"] * 99), "it lists 99 networks"),
@@ -349,6 +501,10 @@ def test_a_missing_or_plain_file_is_no_space(digit_data: Dataset, tmp_path: Path
     save_file({"a": torch.ones(2)}, plain)
     with pytest.raises(UsageError, match="not a feature space"):
         FeatureSpace.load(plain, digit_data.schema.target)
+    with plain.open("wb") as file:
+        file.truncate(257 * 2**20)  # sparse: nothing is written
+    with pytest.raises(UsageError, match="larger than 256 MiB"):
+        FeatureSpace.load(plain, digit_data.schema.target)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 40), (1, 28, 28), (3, 70, 64), (3, 200, 130)])
@@ -368,5 +524,7 @@ def test_realism_and_the_nearest_training_example(evaluator: Evaluator, digit_da
     real, blank = digit_data.values("val")[:50], np.full((50, 1, 8, 8), 16, dtype=np.uint8)
     for space, score in evaluator.realism(real).items():
         assert score.value > 0.8 > evaluator.realism(blank)[space].value == 0
+        few, mixed = evaluator.realism(real[:2])[space], evaluator.realism(np.concatenate([real[:2], blank[:1]]))[space]
+        assert mixed.n == 3 and mixed.value == pytest.approx(few.value * 2 / 3) and few.value > 0
     train = digit_data.values("train")[:20]
     assert np.array_equal(evaluator.nearest_training(train), train)

@@ -11,16 +11,19 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from torchmetrics.image.fid import _compute_fid
 from torchmetrics.image.kid import poly_mmd
 
+from genarena.data.fields import ImageSpec
 from genarena.errors import RunError
 from genarena.metrics.classes import class_total_variation, lost_classes
 from genarena.metrics.copying import TrainingSet, authenticity, c_t
+from genarena.metrics.degrade import bad_samples, jpeg, mean_example
 from genarena.metrics.frechet import frechet_distance, frechet_infinity
 from genarena.metrics.kernel import kid
 from genarena.metrics.neighbours import manifold_scores, null_coverage, null_k
-from genarena.metrics.panel import mean_score
+from genarena.metrics.panel import Measured, mean_score, panel
 from genarena.metrics.path import path_lengths
 from genarena.metrics.reconstruction import feature_distances, psnr, squared_errors, structural_similarities
 from genarena.metrics.score import Score, Undefined
+from genarena.metrics.spaces import normalise
 from genarena.metrics.spectrum import (
     frequencies,
     laplacian_energy,
@@ -131,6 +134,23 @@ def test_two_sample_tests_guess_on_equal_and_separate_distant_sets(test) -> None
     assert test(x, y[:200] + 5, np.random.default_rng(1)) > 0.99
 
 
+@pytest.mark.parametrize("test", [c2st_knn, c2st_logistic])
+def test_two_sample_tests_take_odd_counts_any_order_and_no_fewer_than_eight(test) -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 400, 3))
+    assert test(x[:9], y[:9] + 9, np.random.default_rng(1)) == 1
+    late = np.concatenate([y, y + 9])  # a prefix of the larger set is not a fair draw from it
+    assert test(x, late, np.random.default_rng(1)) > 0.65
+    for few in ((x[:7], y), (x, y[:7])):
+        with pytest.raises(Undefined, match="at least 8"):
+            test(*few, np.random.default_rng(1))
+
+
+def test_the_scale_of_features_does_not_hide_a_difference() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 400, 3))
+    for test in (c2st_knn, c2st_logistic):
+        assert test(1e-6 * x, 1e-6 * (y + 5), np.random.default_rng(1)) > 0.98
+
+
 def test_only_neighbours_see_a_change_of_variance() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 1000, 5))
@@ -145,6 +165,9 @@ def test_laplacian_energy_of_a_checkerboard() -> None:
     assert sharpness_ratio(np.array([4.0]), np.array([2.0])) == 0.5
     with pytest.raises(Undefined, match="no edges"):
         sharpness_ratio(np.zeros(3), np.ones(3))
+    for none in ((np.ones(0), np.ones(3)), (np.ones(3), np.ones(0))):
+        with pytest.raises(Undefined, match="no images"):
+            sharpness_ratio(*none)
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (9, 12), (16, 8)])
@@ -153,6 +176,16 @@ def test_power_spectrum_of_white_noise_is_flat_at_its_variance(shape: tuple[int,
     power = power_spectra(images, 256).mean(0)
     assert len(power) == len(frequencies(*shape))
     assert power == pytest.approx(np.full_like(power, (256**2 - 1) / 12 / 255**2), rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (9, 9), (7, 12), (12, 7)])
+def test_power_spectrum_is_the_ring_mean_of_the_whole_plane(shape: tuple[int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, *shape)).astype(np.uint8)
+    plane = np.square(np.abs(np.fft.fft2(images.mean(1) / 255))) / np.prod(shape)
+    distance = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None])
+    ring = np.round(distance * min(shape))
+    expected = [plane[:, ring == index].mean(1) for index in range(1, min(shape) // 2 + 1)]
+    assert power_spectra(images, 256) == pytest.approx(np.stack(expected, 1), rel=1e-4)
 
 
 def test_power_spectrum_of_a_wave_is_one_ring() -> None:
@@ -170,6 +203,11 @@ def test_spectrum_error_is_the_gain_in_decibels() -> None:
     assert spectrum_error(rings, power, power * [10, 1, 1, 1]) == 0, "below the top octave nothing counts"
     assert spectrum_error(rings, power, power * [1, 10, 1, 1]) == pytest.approx(10 / 3, abs=1e-3), "its edge does"
     assert log_spectrum(np.zeros((3, 4))).max() < -50
+    rounding = np.full((5, 4), 1 / 12 / 255**2)  # as much as that is not told from nothing by more than a factor of two
+    assert spectrum_error(rings, 0 * power, rounding) == pytest.approx(10 * np.log10(2))
+    for none in ((power[:0], power), (power, power[:0])):
+        with pytest.raises(Undefined, match="no images"):
+            spectrum_error(rings, *none)
 
 
 def test_class_shares() -> None:
@@ -179,8 +217,9 @@ def test_class_shares() -> None:
     few = np.repeat([0, 1, 2, 3], [60, 30, 9, 1])
     assert lost_classes(real, few, 5) == 0.25, "1 % is below a tenth of 25 %; the absent class 4 is not lost"
     assert lost_classes(real, np.repeat([0, 1, 2, 3], [13, 13, 13, 1]), 5) == 0, "2.5 % is a tenth of 25 %, not below"
-    with pytest.raises(Undefined, match="one class"):
-        lost_classes(np.zeros(9, dtype=int), real, 5)
+    for score in (lost_classes, class_total_variation):
+        with pytest.raises(Undefined, match="one class"):
+            score(np.zeros(9, dtype=int), real, 5)
 
 
 def test_copying_tests_tell_copies_from_fresh_and_underfitted_samples() -> None:
@@ -197,6 +236,32 @@ def test_copying_tests_tell_copies_from_fresh_and_underfitted_samples() -> None:
     assert copies[0] < -8 and copies[1] == 0
     assert abs(honest[0]) < 3 and 0.3 < honest[1] < 0.7
     assert scores(2 * fresh)[0] > 3
+
+
+def test_cells_count_by_their_share_of_the_test_set() -> None:
+    low, high = np.arange(40.0), np.arange(40.0) + 100
+    test, test_cell = np.concatenate([high[:30], low[:10]]), np.repeat([0, 1], [30, 10])
+    fake, fake_cell = np.concatenate([low[:10], high[:30]]), np.repeat([0, 1], [10, 30])
+    # every sample is nearer in cell 0 and further in cell 1: U is 0 or 300, with mean 150 and variance 300 * 41 / 12
+    z = 150 / np.sqrt(300 * 41 / 12)
+    assert c_t(test, fake, test_cell, fake_cell) == pytest.approx((30 * -z + 10 * z) / 40)
+    # a cell of nine test examples is left out
+    assert c_t(test[:39], fake, test_cell[:39], fake_cell) == pytest.approx(-z)
+
+
+def test_a_sample_is_authentic_where_it_is_further_away_than_the_next_training_example() -> None:
+    training = TrainingSet(np.array([[0.0], [0.0], [5.0], [6.0]]), 1, 0)
+    distance, row = training.nearest(np.array([[0.0], [0.5], [5.25], [8.0]]))
+    # a copy of an example that is there twice is a copy still
+    assert training.authentic(distance, row).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_copying_needs_finite_distances(odd: float) -> None:
+    good, bad, cell = np.arange(20.0), np.append(np.arange(19.0), odd), np.zeros(20)
+    for distances in ((good, bad), (bad, good)):
+        with pytest.raises(Undefined, match="not finite"):
+            c_t(*distances, cell, cell)
 
 
 def test_copying_is_undefined_where_no_region_is_shared() -> None:
@@ -231,6 +296,8 @@ def test_feature_distance_to_an_unrelated_original_is_one() -> None:
     assert feature_distances(x, np.roll(x, 1, axis=0)).mean() == pytest.approx(1, abs=0.03)
     with pytest.raises(Undefined, match="do not differ"):
         feature_distances(np.ones((5, 2)), np.ones((5, 2)))
+    with pytest.raises(Undefined, match="1 originals; at least 2 are needed"):
+        feature_distances(two[:1], two[:1])
 
 
 def test_path_lengths_of_a_line_a_half_circle_and_a_jump() -> None:
@@ -244,6 +311,9 @@ def test_path_lengths_of_a_line_a_half_circle_and_a_jump() -> None:
     assert share == pytest.approx([0.01, 0.01, 1])
     with pytest.raises(Undefined, match="coincide"):
         path_lengths(still[None])
+    assert path_lengths(line[None, ::50])[1] == pytest.approx([0.5])
+    with pytest.raises(Undefined, match="at least three points"):
+        path_lengths(line[None, ::100])
 
 
 def test_features_that_are_not_finite_are_undefined_everywhere() -> None:
@@ -270,6 +340,46 @@ def test_replicates_have_the_spread_of_the_estimate() -> None:
     assert np.mean(spreads) == pytest.approx(1 / np.sqrt(200), rel=0.05)
     score = mean_score(np.arange(20.0), 0)
     assert score.value == 9.5 and np.mean(score.replicates) == pytest.approx(9.5)
+    # halves of an odd number are not equal: two of five tell less than three would
+    five = mean_score(np.arange(5.0), 0, replicates=4000).replicates
+    assert np.var(five) == pytest.approx(np.arange(5.0).var(ddof=1) / 5, rel=0.1)
+    assert [len(mean_score(np.arange(float(n)), 0).replicates) for n in (1, 2, 4)] == [0, 0, 40]
+
+
+class Means:
+    """Stands in for a probe: the means of both sets, and the z-score of the samples' (of mean 0 and variance 1)."""
+
+    def metrics(self, real: Measured, fake: Measured, seed: int) -> list:
+        calls = {
+            "real": lambda: real["x"].mean(),
+            "fake": lambda: fake["x"].mean(),
+            "c_t": lambda: np.sqrt(len(fake)) * fake["x"].mean(),
+        }
+        return [((name,), call) for name, call in calls.items()]
+
+
+def scores_of_means(n: int, m: int, reference_seed: int, seed: int, data_seed: int = 0) -> dict[str, Score]:
+    real, fake = (Measured({"x": np.random.default_rng([data_seed, c]).standard_normal(c)}) for c in (n, m))
+    return panel(Means(), real, fake, reference_seed=reference_seed, seed=seed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n", "m"), [(201, 200), (4000, 5000)])
+def test_replicates_of_a_panel_have_the_spread_of_means_and_of_z_scores(n: int, m: int) -> None:
+    # of the smaller number, whose parts of both are drawn: at most 1000
+    spread: dict[str, list[float]] = {"fake": [], "c_t": []}
+    for seed in range(40):
+        scores = scores_of_means(n, m, seed, seed, seed)
+        for name, found in spread.items():
+            found.append(np.std(scores[name].replicates, ddof=1))
+    assert np.mean(spread["fake"]) == pytest.approx(1 / np.sqrt(min(n, m)), rel=0.08)
+    assert np.mean(spread["c_t"]) == pytest.approx(1, rel=0.08)
+
+
+def test_replicates_see_the_same_real_examples_for_every_model() -> None:
+    one, other = scores_of_means(300, 300, 7, 1), scores_of_means(300, 300, 7, 2)
+    assert one["real"].replicates == other["real"].replicates
+    assert one["fake"].replicates != other["fake"].replicates
+    assert scores_of_means(300, 300, 8, 1)["real"].replicates != one["real"].replicates
 
 
 def test_scores_survive_json() -> None:
@@ -277,3 +387,30 @@ def test_scores_survive_json() -> None:
         assert Score.from_json(score.to_json()) == score
     with pytest.raises(RunError, match="cannot be read"):
         Score.from_json({"value": "much"})
+
+
+# -- what scores are read against --------------------------------------------------------------------------------------
+
+
+def test_networks_see_images_from_minus_one_to_one() -> None:
+    codes = np.array([0, 8, 16], dtype=np.uint8).reshape(3, 1, 1, 1)
+    assert normalise(codes, ImageSpec(1, 1, 1, 17)).flatten().tolist() == [-1, 0, 1]
+
+
+def test_degraded_images_are_rounded_and_keep_their_levels() -> None:
+    spec = ImageSpec(1, 8, 8, 17)
+    images = np.zeros((3, 1, 8, 8), dtype=np.uint8)
+    images[1:] = 1
+    assert mean_example(spec, images, 5).shape == (5, 1, 8, 8)
+    assert set(mean_example(spec, images, 5).ravel()) == {1}, "two thirds are nearer to 1"
+    for code in (0, 8, 16):
+        flat = np.full((2, 1, 8, 8), code, dtype=np.uint8)
+        assert np.array_equal(jpeg(spec, flat, 75), flat)
+
+
+def test_the_class_that_is_missing_is_the_most_frequent() -> None:
+    labels = np.repeat([0, 1, 2], [5, 20, 10])
+    images = np.full((35, 1, 8, 8), 1, dtype=np.uint8) * labels[:, None, None, None].astype(np.uint8)
+    missing = bad_samples(ImageSpec(1, 8, 8, 256), images, labels, 30, 0)["class missing"]
+    assert np.bincount(missing[:, 0, 0, 0], minlength=3).tolist() == [5, 0, 10]
+    assert "class missing" not in bad_samples(ImageSpec(1, 8, 8, 256), images, None, 30, 0)

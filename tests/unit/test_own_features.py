@@ -179,6 +179,8 @@ def test_networks_that_are_none_are_refused(data: Dataset, tmp_path: Path, body:
     [
         (lambda t: t.pop("first.bias"), "missing 'first.bias', without a place nothing"),
         (lambda t: t.update(head=torch.ones(2)), "missing nothing, without a place 'head'"),
+        (lambda t: t.update({n: torch.ones(2) for n in "abc"}), r"without a place 'a', 'b', 'c'\.$"),
+        (lambda t: t.update({n: torch.ones(2) for n in "abcde"}), r"without a place 'a', 'b', 'c' and 2 more\.$"),
         (lambda t: t.update({"first.bias": torch.ones(3)}), r"first.bias has shape \[3\] instead of \[16\]"),
         (lambda t: t["first.bias"].fill_(float("nan")), "first.bias holds values that are not finite"),
     ],

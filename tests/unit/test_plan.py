@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +14,7 @@ import pytest
 
 from genarena.comparison import winner_folder
 from genarena.comparison.plan import Cell, Plan, make_plan
-from genarena.comparison.run import expected_seconds
+from genarena.comparison.run import Worker, _outcome, _share, expected_seconds
 from genarena.data import open_dataset
 from genarena.errors import RunError, UsageError
 from genarena.files import write_json
@@ -44,6 +48,30 @@ def test_a_plan_survives_json(images: Any) -> None:
     assert Plan.from_json(plan.to_json()) == plan
 
 
+def test_a_plan_of_a_newer_version_is_refused(images: Any) -> None:
+    record = make_plan(images, models=["vae"]).to_json()
+    with pytest.raises(RunError, match="newer genarena: upgrade"):
+        Plan.from_json({**record, "format": record["format"] + 1})
+
+
+@pytest.mark.parametrize("seeds", [-1, 0, 1001])
+def test_there_is_at_least_one_seed_and_an_end_to_them(seeds: int, images: Any) -> None:
+    with pytest.raises(UsageError, match=f"seeds={seeds}: give 1 to 1000"):
+        make_plan(images, models=["vae"], seeds=seeds)
+
+
+def test_a_contenders_own_setting_wins_over_the_shared_one(images: Any) -> None:
+    settings = {
+        "network": {"width": 8, "depth": 2},
+        "batch_size": 16,
+        "vae": {"batch_size": 32, "network": {"width": 4}},
+    }
+    assert make_plan(images, models=["vae"], settings=settings).contender("vae").settings == {
+        "network": {"width": 4, "depth": 2},
+        "batch_size": 32,
+    }
+
+
 def test_names_that_leave_the_folder_are_refused(images: Any) -> None:
     record = make_plan(images, models=["vae"]).to_json()
     record["contenders"][0]["name"] = str(Path("..") / ".." / "x")
@@ -61,6 +89,59 @@ def test_the_time_of_a_comparison_is_forecast_once_every_contender_has_measured_
         run.mkdir(parents=True)
         (run / "config.json").write_text(f'{{"expected_seconds": {seconds}}}')
     assert expected_seconds(tmp_path, plan, ["vae", "gan"], 2) == 4 * (10 + 30) / 2
+
+
+def test_how_much_of_a_run_is_done_is_read_from_its_last_event(images: Any, tmp_path: Path) -> None:
+    counted, timed = (make_plan(images, models=["vae"], budget=budget) for budget in ("1k images", "20 s"))
+    assert _share(tmp_path, counted) == _share(tmp_path, timed) == 0
+    event = {"kind": "log", "round": 1, "cpu_seconds": 0, "numbers": {}, "text": "", "name": ""}
+    shares = []
+    for done, seconds in ((0, 0.0), (250, 5.0), (1008, 21.5)):
+        with (tmp_path / "events.jsonl").open("a") as file:
+            file.write(json.dumps({**event, "images": done, "seconds": seconds}) + "\n")
+        write_json(tmp_path / "config.json", {"every": 100})  # between two of ten looks
+        shares.append((_share(tmp_path, counted), _share(tmp_path, timed)))
+    assert shares == [(0, 0), (0.25, 0.25), (1, 1)]
+
+
+def test_a_run_has_stalled_where_nothing_that_it_writes_has_changed_for_long(tmp_path: Path) -> None:
+    process: Any = SimpleNamespace()
+    worker = Worker(Cell("vae", 0, "all"), tmp_path, process)
+    (tmp_path / "events.jsonl").write_text("{}")
+    assert not worker.stalled(50)
+    worker.moved -= 60
+    assert not worker.stalled(70) and worker.stalled(50)
+    (tmp_path / "worker.log").write_text("a warning again and again")
+    assert worker.stalled(50)
+    os.utime(tmp_path / "events.jsonl", (1, 1))  # a clock that was set back counts as a change too
+    assert not worker.stalled(50)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (0, None),
+        (3, "it said so"),
+        (-signal.SIGKILL, "killed by the system, most likely for lack of memory"),
+        (-signal.SIGSEGV, "ended by signal SIGSEGV; see"),
+    ],
+)
+def test_how_a_run_ended_is_told(code: int, reason: str | None, tmp_path: Path) -> None:
+    process: Any = SimpleNamespace(returncode=code, communicate=lambda: None)
+    if reason:
+        write_json(tmp_path / "failure.json", {"reason": "it said so"})
+    outcome = _outcome(Worker(Cell("vae", 0, "all"), tmp_path, process))
+    assert outcome.status == ("failed" if reason else "done")
+    assert outcome.reason == reason or str(outcome.reason).startswith(str(reason))
+
+
+def test_a_run_that_ended_without_a_word_names_its_code_and_log(tmp_path: Path) -> None:
+    process: Any = SimpleNamespace(returncode=7, communicate=lambda: None)
+    for record in (None, [], {"reason": None}):
+        if record is not None:
+            write_json(tmp_path / "failure.json", record)
+        outcome = _outcome(Worker(Cell("vae", 0, "all"), tmp_path, process))
+        assert outcome.reason == f"ended with exit code 7; see {tmp_path / 'worker.log'}"
 
 
 def test_a_wanted_class_needs_a_model_that_can_be_asked(images: Any) -> None:

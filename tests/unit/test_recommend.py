@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from genarena.comparison.assemble import _still_moving
+from genarena.budget import Budget
+from genarena.comparison.assemble import (
+    Finished,
+    _command,
+    _first_runs,
+    _metric,
+    _read_runs,
+    _still_moving,
+    _use,
+    _valued,
+    by_meaning,
+)
+from genarena.comparison.measure import write_scores
+from genarena.comparison.plan import Cell, make_plan
 from genarena.comparison.recommend import Verdict, decide
+from genarena.data import Dataset
+from genarena.files import read_json
+from genarena.fit import fit
+from genarena.fit import plan as run_plan
 from genarena.metrics import Score
 from genarena.uses import USES
 
@@ -368,3 +389,119 @@ def test_a_linear_baseline_does_not_win_by_linear_features() -> None:
     found = decide(USES["generate-fidelity"], table, ("classifier", "pca"), distrusted, ["pca"])
     assert (found.verdict, found.leader, found.winner) == ("undecided", "pca", None) and "linear" in found.reason
     assert decide(USES["generate-fidelity"], table, ("classifier", "pca"), distrusted, []).winner == "pca"
+
+
+# -- what is written of them -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spaces", "deciding"),
+    [
+        (["random-conv", "classifier", "pca"], ["classifier", "random-conv"]),
+        (["random-conv", "classifier", "pca", "user"], ["user", "classifier"]),
+        (["random-conv", "pca", "user"], ["user", "random-conv"]),
+        (["random-mlp", "pca"], ["random-mlp", "pca"]),
+    ],
+)
+def test_two_spaces_decide_those_that_mean_most_first(spaces: list[str], deciding: list[str]) -> None:
+    assert by_meaning(SimpleNamespace(spaces=dict.fromkeys(spaces))) == deciding  # type: ignore[arg-type]
+
+
+def test_a_contender_without_a_value_on_some_seed_is_not_ranked() -> None:
+    scores = {"vae": {0: Score(1.0, 9), 1: Score(None, 9, reason="no samples")}, "gan": {0: Score(2.0, 9)}}
+    assert _valued(scores) == {"gan": {0: Score(2.0, 9)}}
+
+
+def test_runs_speak_that_did_not_fail_and_are_of_this_budget(images: Dataset, tmp_path: Path) -> None:
+    plan = make_plan(images, models=["pca"], seeds=2, budget="1k images", use="reconstruct", device="cpu")
+    evaluator: Any = SimpleNamespace(hash="e" * 64)
+    for cell in plan.cells:
+        run = tmp_path / "runs" / cell.id
+        fit(run_plan("pca", images, budget=plan.budget, seed=cell.seed, device="cpu"), run)
+        write_scores(run, evaluator, read_json(run / "result.json")["sha256"], plan.uses, {"mse": Score(0.5, 9)})
+    finished = _read_runs(tmp_path, plan, evaluator, ())
+    assert [run.cell for run in finished] == plan.cells
+    assert [run.fitted is not None for run in finished] == [True, False]
+    assert [run.cell for run in _read_runs(tmp_path, plan, evaluator, {plan.cells[0]})] == plan.cells[1:]
+    assert _read_runs(tmp_path, replace(plan, budget=Budget.parse("2k images")), evaluator, ()) == []
+
+
+def written(use: str, table: Any, *, unfinished: Sequence[Cell] = (), fitted: Any = None, curves: Any = ()) -> Any:
+    """What a comparison of vae and gan says of a use."""
+    names = ("vae", "gan")
+    plan: Any = SimpleNamespace(baselines=lambda: [], contenders=[SimpleNamespace(name=name) for name in names])
+    evaluator: Any = SimpleNamespace(self_test={}, dataset=SimpleNamespace(schema=SimpleNamespace(label="")))
+    models = dict.fromkeys(names) | (fitted or {})
+    return _use(USES[use], plan, unfinished, table, models, SPACES, evaluator, curves)
+
+
+def test_a_run_that_is_missing_counts_against_the_uses_of_its_view_alone() -> None:
+    table = {"probe_accuracy": planted({"vae": [0.9, 0.9, 0.9], "gan": [0.5, 0.5, 0.5]})}
+    for view, verdict in (("detect", "winner"), ("all", "undecided")):
+        unfinished = [Cell("vae", seed, view) for seed in (3, 4)]
+        assert written("reduce", table, unfinished=unfinished)["verdict"] == verdict
+
+
+@pytest.mark.parametrize("moving", ["vae", "gan"])
+def test_a_use_has_converged_where_the_leader_and_its_rival_have(moving: str) -> None:
+    table = {FD: planted({"vae": [10.0, 10.2, 9.9], "gan": [20.0, 20.3, 19.9]})}
+    ends = {"vae": 1.0, "gan": 1.0}
+    for converged in (True, False):
+        curves = [
+            {"contender": name, "metric": "fd", "points": [{"value": value} for value in (2.0, 1.0, end)]}
+            for name, end in ends.items()
+        ]
+        assert written("generate-fidelity", table, curves=curves)["converged"] == converged
+        ends[moving] = 0.5
+
+
+def test_a_contender_without_a_value_says_why() -> None:
+    able: Any = SimpleNamespace(capabilities=lambda: {"encode": None})
+    unable: Any = SimpleNamespace(capabilities=lambda: {"encode": "it has no encoder"})
+    undefined = {1: Score(None, 9, reason="fewer than two classes")}
+    table = {"probe_accuracy": planted({"vae": [0.9, 0.9]}) | {"gan": undefined}}
+    for fitted, reason in ((None, "no run finished"), (able, "fewer than two classes"), (unable, "it has no encoder")):
+        cells = written("reduce", table, fitted={"gan": fitted})["cells"]
+        assert cells["gan"] == {"value": None, "low": None, "high": None, "reason": reason}
+        assert cells["vae"]["value"] == pytest.approx(0.9) and cells["vae"]["reason"] is None
+    del table["probe_accuracy"]["gan"]
+    assert written("reduce", table, fitted={"gan": able})["cells"]["gan"]["reason"] == "not measured"
+
+
+def test_accuracy_by_number_of_labels_is_the_mean_over_seeds() -> None:
+    table = {
+        "probe_accuracy": planted({"vae": [0.8, 0.9], "gan": [0.5, 0.6]}),
+        "probe_accuracy/50": planted({"vae": [0.7, 0.8]}),
+        "probe_accuracy/all": planted({"vae": [0.9, 1.0], "gan": [0.5, 0.6]}),
+    }
+    found = written("reduce", table)["table"]
+    assert found["columns"] == ["contender", "50 labels", "all labels"]
+    assert [row[0] for row in found["rows"]] == ["gan", "vae"]
+    assert found["rows"][0][1] is None and found["rows"][0][2] == pytest.approx(0.55)
+    assert found["rows"][1][1:] == pytest.approx([0.75, 0.95])
+
+
+def test_what_is_pictured_of_a_contender_was_trained_on_all_data() -> None:
+    cells = [Cell("vae", 0, "detect"), Cell("vae", 1, "all"), Cell("vae", 2, "all"), Cell("gan", 0, "all")]
+    first = _first_runs([Finished(cell, Path(), 1, None, {}, {}) for cell in cells])
+    assert [run.cell.id for run in first] == ["vae-1", "gan-0"]
+
+
+def test_intervals_of_distances_are_a_share_of_them() -> None:
+    evaluator: Any = SimpleNamespace(self_test={}, floor={}, ceilings={})
+    far = planted({"vae": [1.0, 1.1, 0.9], "gan": [100.0, 110, 90]})
+    scores = _metric(FD, far, evaluator, [])["scores"]
+    assert 0 < scores["vae"]["low"] < 1 < scores["vae"]["high"] < 2
+    near = planted({"vae": [0.30, 0.31, 0.29], "gan": [0.8, 0.81, 0.79]})
+    widths = {
+        name: s["high"] - s["low"] for name, s in _metric("probe_accuracy", near, evaluator, [])["scores"].items()
+    }
+    assert widths["vae"] == pytest.approx(widths["gan"])
+
+
+def test_commands_can_be_pasted_into_a_shell() -> None:
+    command = _command(USES["reconstruct"], Path("my DATA"), "it's; DIR.npz")
+    assert shlex.split(command) == [
+        *("genarena", "reconstruct", "my DATA", "it's; DIR.npz"),
+        *("--for", "reconstruct", "--out", "reconstructions.png"),
+    ]

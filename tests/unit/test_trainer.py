@@ -8,7 +8,8 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -284,7 +285,7 @@ def test_a_watch_is_shown_rounds_at_its_cadence_and_changes_nothing(
 # -- disks -------------------------------------------------------------------------------------------------------------
 
 
-def refuse(monkeypatch: pytest.MonkeyPatch, refused: range) -> None:
+def refuse(monkeypatch: pytest.MonkeyPatch, refused: Collection[int]) -> None:
     """Let the disk be full at some of the commits, counted from 0 (before the first round)."""
     original, count = RunFolder.commit, iter(range(10**6))
 
@@ -305,6 +306,16 @@ def test_a_full_disk_is_a_warning_twice(make: Callable[..., Trainer], monkeypatc
         f"no checkpoint at {n} images: No space left on device; the previous one stands, training goes on"
         for n in (48, 64)
     ]
+    assert trainer.folder.steps()[0] == ROUNDS
+
+
+def test_a_disk_that_is_full_now_and_then_ends_nothing(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, {3, 4, 6, 7, 9})
+    trainer = make()
+    trainer.run()
+    assert len(events_of(trainer, "warning")) == 5
     assert trainer.folder.steps()[0] == ROUNDS
 
 
@@ -354,6 +365,27 @@ def test_a_foreign_optimizer_is_refused(make: Callable[..., Trainer], name: str)
     resumed = make()
     assert resumed.progress.round == 0
     assert "its optimizer state belongs to other networks" in resumed.warnings[0]
+
+
+def test_a_moment_of_another_shape_is_refused(make: Callable[..., Trainer]) -> None:
+    trainer = make(budget=Budget(16.0, "images"))
+    trainer.run()
+    average = trainer.referee.average
+    assert average is not None
+    loaded = trainer.folder.load(1, trainer.game.state_dict(), average.state)
+    optimizer = {**loaded.optimizer, "autoencoder.0.exp_avg": torch.zeros(1)}
+    trainer.folder.commit(replace(loaded, optimizer=optimizer), 1)
+    resumed = make()
+    assert resumed.progress.round == 0
+    assert "autoencoder.0.exp_avg has another shape than its weight" in resumed.warnings[0]
+
+
+def test_a_rate_that_was_halved_stays_halved_when_training_goes_on(make: Callable[..., Trainer]) -> None:
+    make(poison("loss", range(5, 9), times=4), budget=Budget(160.0, "images")).run()
+    resumed = make()
+    assert (resumed.progress.rollbacks, resumed.progress.rate) == (1, 0.5)
+    resumed.step()
+    assert resumed.referee.optimizers["autoencoder"].param_groups[0]["lr"] == pytest.approx(1e-3)
 
 
 def test_no_intact_checkpoint_is_refused(make: Callable[..., Trainer], tmp_path: Path) -> None:
@@ -418,6 +450,17 @@ def test_a_signal_saves_and_ends(make: Callable[..., Trainer], tmp_path: Path, n
 
 
 @pytest.mark.usefixtures("_handlers")
+def test_a_signal_while_the_disk_is_full_is_a_storage_error(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make(checkpoint_seconds=1e6)
+    signalling(trainer, signal.SIGTERM, at=7)
+    refuse(monkeypatch, {2})  # after those of the start and of the first milestone
+    with pytest.raises(StorageError, match="No space left on device"):
+        trainer.run()
+
+
+@pytest.mark.usefixtures("_handlers")
 def test_a_second_signal_ends_at_once(make: Callable[..., Trainer]) -> None:
     trainer = make(checkpoint_seconds=1e6)
     signalling(trainer, signal.SIGINT, at=7, times=2)
@@ -434,6 +477,48 @@ def test_a_budget_in_seconds_ends(make: Callable[..., Trainer]) -> None:
     progress = make(budget=Budget(0.1, "seconds")).run()
     assert progress.seconds >= 0.1
     assert progress.round >= 1
+
+
+def test_time_adds_up_over_rounds_and_resumptions(make: Callable[..., Trainer]) -> None:
+    def busy(trainer: Trainer) -> Trainer:
+        original = trainer.referee.play_round
+
+        def play_round(draw: Any) -> Any:
+            until = time.process_time() + 0.005
+            while time.process_time() < until:
+                pass
+            return original(draw)
+
+        trainer.referee.play_round = play_round  # type: ignore[method-assign]
+        return trainer
+
+    half = busy(make(budget=Budget(16.0 * 10, "images"))).run()
+    assert half.cpu_seconds >= 0.05 and half.seconds >= 0.05
+    whole = busy(make()).run()
+    assert whole.cpu_seconds >= half.cpu_seconds + 0.05 and whole.seconds >= half.seconds + 0.05
+
+
+def test_rounds_and_seeds_draw_different_noise() -> None:
+    def noise(seed: int, number: int) -> list[float]:
+        module.seed_round(seed, number, torch.device("cpu"))
+        return torch.rand(4).tolist()
+
+    with torch.random.fork_rng():
+        drawn = [noise(seed, number) for seed in range(20) for number in (0, 1, 2, 10**9)]
+        assert len({tuple(row) for row in drawn}) == 80
+        assert noise(3, 2) == drawn[14]
+
+
+def test_what_is_served_is_the_average_where_there_is_one(make: Callable[..., Trainer], tmp_path: Path) -> None:
+    averaged, plain = make(), make(folder=tmp_path / "plain", settings={"average_images": 0})
+    for trainer in (averaged, plain):
+        trainer.run()
+    assert averaged.referee.average is not None and plain.referee.average is None
+    weights = {name for name, _ in averaged.game.named_parameters()}
+    served = averaged.serve().state_dict()
+    assert all(torch.equal(served[name], averaged.referee.average.state[name]) for name in weights)
+    assert not any(torch.equal(served[name], averaged.game.state_dict()[name]) for name in weights)
+    assert all(torch.equal(plain.serve().state_dict()[name], plain.game.state_dict()[name]) for name in weights)
 
 
 def test_looks_come_at_their_cadence_and_leave_no_trace(make: Callable[..., Trainer], tmp_path: Path) -> None:
@@ -721,6 +806,17 @@ def test_the_first_of_equals_stays_and_what_is_not_finite_is_never_best(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.json", "best.safetensors"]
 
 
+def test_best_weights_that_are_not_those_of_the_record_are_none(tmp_path: Path) -> None:
+    keep_best(tmp_path, 1.0, 5, {"w": torch.ones(2)})
+    save = (tmp_path / "best.safetensors").read_bytes()
+    (tmp_path / "best.safetensors").write_bytes(save[:-1] + b"\x00")
+    assert read_best(tmp_path) is None
+    keep_best(tmp_path, 9.0, 6, {"w": torch.ones(2)})
+    assert read_best(tmp_path)["images"] == 6  # type: ignore[index]
+    (tmp_path / "best.safetensors").unlink()
+    assert read_best(tmp_path) is None
+
+
 @pytest.mark.parametrize("record", ["{", "[]", "{}", '{"fd": "low", "images": 1, "sha256": 3}', '{"fd": NaN}'])
 def test_a_damaged_record_is_none(tmp_path: Path, record: str) -> None:
     assert read_best(tmp_path) is None
@@ -811,6 +907,14 @@ def test_the_validation_distance_is_that_of_the_val_split(digits: Dataset) -> No
         build(Autoencoder, Autoencoder.Config.parse(SMALL), digits.schema, 0), {"model": "autoencoder"}
     )
     assert validation_monitor(digits)(autoencoder, 0) == {}
+
+
+def test_samples_that_are_not_finite_are_infinitely_far_from_the_val_split(vectors: Dataset) -> None:
+    model = MODELS["gan"]
+    config = model.Config.parse({"network": {"architecture": "mlp", "width": 8}})
+    fitted = FittedModel(build(model, config, vectors.schema, 0), {"model": "gan"})
+    fitted.sample = lambda n, seed=0: np.full((n, 4), np.nan, dtype=np.float32)  # type: ignore[assignment]
+    assert validation_monitor(vectors)(fitted, 0) == {"fd": math.inf}
 
 
 def test_a_comparison_measures_the_weights_it_was_asked_for(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +14,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from genarena.comparison.measure import measure_run
-from genarena.data import Dataset, open_dataset
+from genarena.comparison.measure import alternate, measure_run, monitor, read_scores, write_scores
+from genarena.data import Dataset, ImageSpec, open_dataset
 from genarena.errors import UsageError
-from genarena.files import read_json
+from genarena.files import read_json, write_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
 from genarena.metrics import Evaluator, Score
+from genarena.objectives.likelihoods import Bernoulli
 from genarena.uses import METRICS, USES, Context, find_use, hidden_class, why_not
 from genarena.uses import interpolate as interpolating
 from genarena.uses.base import bootstrap_score
@@ -97,6 +100,22 @@ def test_measuring_is_a_function_of_the_seed(use: str, context_of: Callable[[str
         assert first != other
 
 
+def test_sampling_speed_is_in_examples_per_second() -> None:
+    def sample(n: int, seed: int) -> np.ndarray:
+        time.sleep(0.05)
+        return np.zeros((n, 1))
+
+    fitted: Any = SimpleNamespace(sample=sample)
+    evaluator: Any = SimpleNamespace(n=40, panel=lambda samples, seed: {})
+    nothing: Any = None
+    speed = USES["generate-fidelity"].measure(Context(fitted, nothing, evaluator, 0, None, {}))
+    assert 40 / 0.5 < speed["sample_images_per_second"].value <= 40 / 0.05  # type: ignore[operator]
+
+
+def test_the_first_space_decides_and_reconstructions_are_judged_in_it_too() -> None:
+    assert USES["reconstruct"].metrics(["classifier", "random-conv"]) == ["mse", "feature_distance/classifier"]
+
+
 def test_uses_that_share_a_measurement_pay_once(
     context_of: Callable[[str], Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +133,34 @@ def test_a_use_a_model_cannot_serve_is_left_out(context_of: Callable[[str], Cont
     assert why_not(USES["reduce"], context_of("vae").fitted.capabilities(), False) == "no labels in the data"
     assert why_not(USES["cost"], gan.fitted.capabilities(), False) is None
     assert why_not(USES["interpolate"], gan.fitted.capabilities(), True) is None  # it can sample, if not encode
+
+
+def test_scores_are_read_for_the_weights_the_evaluator_and_the_uses_they_are_of(tmp_path: Path) -> None:
+    scores = {"mse": Score(0.5, 9, (0.4, 0.6)), "ssim": Score(None, 9, reason="too small")}
+    ours, like_ours = "a" * 64, "a" * 63 + "b"  # in a file of the same name
+    write_json(tmp_path / "result.json", {"sha256": "last weights", "best": {"sha256": "best weights"}})
+    assert read_scores(tmp_path, ours) is None
+    evaluator: Any = SimpleNamespace(hash=ours)
+    write_scores(tmp_path, evaluator, "last weights", ["reconstruct", "cost"], scores)
+    assert read_scores(tmp_path, ours) == read_scores(tmp_path, ours, ["cost"]) == scores
+    assert read_scores(tmp_path, ours, ["cost", "reduce"]) is None
+    assert read_scores(tmp_path, like_ours) is None
+    assert read_scores(tmp_path, ours, checkpoint="best") is None
+    write_json(tmp_path / "result.json", {"sha256": "other weights"})
+    assert read_scores(tmp_path, ours) is None
+
+
+def test_a_curve_shows_the_error_that_reconstructions_are_scored_by(context_of: Callable[[str], Context]) -> None:
+    context = context_of("vae")
+    shown = monitor(context.evaluator)(context.fitted, 0)
+    assert set(shown) == {"fd", "mse"} and shown["fd"] > 0
+    assert shown["mse"] == pytest.approx(measure_run(context, ["reconstruct"])["mse"].value)
+    assert set(monitor(context.evaluator)(context_of("gan").fitted, 0)) == {"fd"}
+
+
+def test_pairs_are_shown_row_above_row() -> None:
+    shown = alternate(np.arange(5), np.arange(10, 15), 2)
+    assert shown.tolist() == [0, 1, 10, 11, 2, 3, 12, 13, 4, 14]
 
 
 def test_an_unknown_use_names_the_nearest() -> None:
@@ -163,6 +210,48 @@ def test_fewer_labels_tell_less(context_of: Callable[[str], Context]) -> None:
     assert values["probe_accuracy/all"] > 0.8  # type: ignore[operator]  # bars at three heights
 
 
+class Reader:
+    """Stands in for a model whose code of an example is the example itself."""
+
+    def __init__(self, classes: int):
+        self.model = SimpleNamespace(classes=classes)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+
+def reduced(codes: np.ndarray, labels: np.ndarray, told: int, seed: int = 0) -> dict[str, Score]:
+    """The scores of codes, of which one half trains and the other tests."""
+    halves = {"train": slice(0, None, 2), "test": slice(1, None, 2)}
+    data: Any = SimpleNamespace(labels=lambda part: labels[halves[part]], values=lambda part: codes[halves[part]])
+    reader: Any = Reader(told)
+    evaluator: Any = SimpleNamespace(seed=0)
+    return USES["reduce"].measure(Context(reader, data, evaluator, seed, None, {}))
+
+
+def test_a_class_that_a_model_was_told_or_guessed_is_no_part_of_its_code() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    codes = np.concatenate([rng.normal(size=(300, 2)), np.eye(3)[labels]], axis=1)
+    assert reduced(codes, labels, 0)["probe_accuracy"].value == 1
+    assert reduced(codes, labels, 3)["probe_accuracy"].value < 0.5  # type: ignore[operator]
+
+
+def test_few_labels_are_drawn_several_times_and_only_where_they_hold_every_class() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) // 2 % 60
+    codes = np.eye(60)[labels] + 0.3 * rng.normal(size=(600, 60))
+    many = reduced(codes, labels, 0)
+    assert set(many) == {
+        "probe_accuracy",
+        "probe_accuracy/200",
+        "probe_accuracy/all",
+    }  # 50 labels are fewer than classes
+    # A single draw of labels classifies a whole number of the 300 test examples right; a mean over five need not.
+    assert (many["probe_accuracy/all"].value * 300) % 1 == pytest.approx(0, abs=1e-9)  # type: ignore[operator]
+    assert 0.1 < (many["probe_accuracy/200"].value * 300) % 1 < 0.9  # type: ignore[operator]
+
+
 # -- detect ------------------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +283,20 @@ def test_auroc_is_that_of_scikit_learn(dataset: Dataset) -> None:
     assert detected(dataset, np.zeros(len(truth)), 1)["auroc"].value == 0.5  # type: ignore[arg-type]
 
 
+def test_the_spread_of_an_auroc_is_that_of_both_groups() -> None:
+    """DeLong, DeLong & Clarke-Pearson 1988: the variances of both groups' placements, over their numbers."""
+    truth = np.arange(400) % 10  # a tenth is of the hidden class
+    score = np.random.default_rng(0).normal(size=400) + (truth == 1)
+    data = SimpleNamespace(labels=lambda part: truth, values=lambda part: truth, schema=SimpleNamespace(label=""))
+    above = score[truth == 1][:, None] > score[truth != 1][None]
+    variance = sum(above.mean(axis).var(ddof=1) / above.shape[1 - axis] for axis in (0, 1))
+    spreads = []
+    for seed in range(10):
+        context = Context(Scored(score), data, SimpleNamespace(seed=seed), 0, 1, {})  # type: ignore[arg-type]
+        spreads.append(np.std(measure_run(context, ["detect"])["auroc"].replicates))
+    assert np.mean(spreads) == pytest.approx(np.sqrt(variance), rel=0.15)
+
+
 def test_auroc_says_why_there_is_none(dataset: Dataset) -> None:
     count = len(dataset.splits["test"])
     assert detected(dataset, np.zeros(count), None) == {}
@@ -204,6 +307,9 @@ def test_auroc_says_why_there_is_none(dataset: Dataset) -> None:
     without = replace(dataset, splits={**dataset.splits, "test": rows[labels[rows] != 1]})
     missing = detected(without, np.zeros(len(without.splits["test"])), 1)["auroc"]
     assert missing.value is None and "lacks the hidden class" in str(missing.reason)
+    alone = replace(dataset, splits={**dataset.splits, "test": rows[labels[rows] == 1]})
+    lonely = detected(alone, np.zeros(len(alone.splits["test"])), 1)["auroc"]
+    assert lonely.value is None and "or has nothing else" in str(lonely.reason)
 
 
 def test_p_values_count_held_out_scores_that_are_at_least_as_high(context_of: Callable[[str], Context]) -> None:
@@ -253,6 +359,45 @@ def test_ways_run_between_samples_where_there_is_none(
     )  # spherical ends are exact but for rounding
 
 
+class Fader:
+    """Stands in for a model whose code is the example itself, and whose ways jump from one to the other over black."""
+
+    def capabilities(self) -> dict[str, Any]:
+        return {"encode": None}
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return values
+
+    def interpolate(self, start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+        assert steps == 9
+        return np.stack([start] * 4 + [np.zeros_like(start)] + [end] * 4, axis=1)
+
+
+def test_the_middle_of_ways_is_judged_and_their_ends_are_as_far_apart_as_real_examples(
+    dataset: Dataset, evaluator: Evaluator
+) -> None:
+    context = Context(Fader(), dataset, evaluator, 0, None, {})  # type: ignore[arg-type]
+    scores = interpolating.measure(context)
+    for space in evaluator.spaces:
+        assert scores[f"midpoint_precision/{space}"].value == 0
+        assert scores[f"end_distance/{space}"].value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("model", ["gan", "pca"])
+def test_ways_between_draws_bend_where_the_prior_is_normal(
+    model: str, context_of: Callable[[str], Context], evaluator: Evaluator
+) -> None:
+    fitted = copy(context_of(model).fitted)
+    fitted.capabilities = lambda: {"encode": "it has no encoder", "sample": None}  # type: ignore[method-assign]
+    fitted.decode = lambda z: z  # type: ignore[method-assign]
+    paths = interpolating.interpolations(fitted, evaluator.reference, 200, 0)
+    length = np.linalg.norm(paths, axis=2)
+    middle, ends = length[:, interpolating.STEPS // 2].mean(), length[:, [0, -1]].mean()
+    assert not fitted.model.straight
+    # a chord between independent draws is nearer to the origin by the square root of one half
+    assert middle == pytest.approx(ends, rel=0.1)
+
+
 def test_the_bound_rises_with_its_samples(context_of: Callable[[str], Context]) -> None:
     scores = measure_run(context_of("vae"), ["likelihood"])
     elbo, bound = scores["elbo"].value, scores["log_likelihood"].value
@@ -267,6 +412,29 @@ def test_an_exact_likelihood_is_its_own_bound(context_of: Callable[[str], Contex
     assert scores["elbo"].value == pytest.approx(
         scores["log_likelihood"].value, abs=0.5
     )  # dequantisation noise differs
+
+
+def likelihood_of(levels: int, nats: float, model: Any) -> dict[str, Score]:
+    """The scores of a model that gives every example the same log-probability."""
+    spec = ImageSpec(3, 4, 5, levels)
+    fitted = SimpleNamespace(model=model, spec=spec, log_prob=lambda x, samples, seed: np.full(len(x), nats))
+    evaluator = SimpleNamespace(reference=np.zeros((30, *spec.shape)), seed=0)
+    return USES["likelihood"].measure(Context(fitted, None, evaluator, 0, None, {}))  # type: ignore[arg-type]
+
+
+def test_a_likelihood_of_black_and_white_is_none_of_grey_levels() -> None:
+    binary = SimpleNamespace(likelihood=Bernoulli(ImageSpec(3, 4, 5, 2)))
+    assert likelihood_of(2, -6.0, binary)["bits_per_dimension"].value == pytest.approx(6 / np.log(2) / 60)
+    grey = likelihood_of(3, -6.0, binary)
+    assert set(grey) == {"log_likelihood"} and grey["log_likelihood"].value is None
+    assert "binarised pixels" in str(grey["log_likelihood"].reason)
+    assert likelihood_of(256, -6.0, SimpleNamespace())["elbo"].value == -6
+
+
+@pytest.mark.parametrize("nats", [-np.inf, np.nan])
+def test_a_likelihood_that_is_not_finite_is_said(nats: float) -> None:
+    (score,) = likelihood_of(256, nats, SimpleNamespace()).values()
+    assert score.value is None and "not finite" in str(score.reason)
 
 
 def test_cost_is_what_the_run_took(context_of: Callable[[str], Context]) -> None:

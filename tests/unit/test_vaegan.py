@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -203,6 +204,19 @@ def test_balance_rule(images: Dataset, real: float, fake: float, playing: set[st
     assert isinstance(next(moves), Stats)
     turn = moves.send({"real": torch.tensor(real), "fake": torch.tensor(fake)})
     assert set(turn.losses) == playing
+
+
+def test_balance_rule_is_told_the_costs_of_all_processes(images: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    game, draw = set_up(images, balance=True)
+
+    def of_another(tensors: Iterable[torch.Tensor]) -> None:
+        for value, mean in zip(tensors, (0.2, 0.68), strict=True):
+            value.fill_(mean)
+        monkeypatch.undo()  # losses and gradients stay
+
+    monkeypatch.setattr("genarena.distributed.mean_", of_another)
+    assert set(Referee(game.train()).play_round(draw).losses) == {"encoder", "generator"}
+    assert set(Referee(game).play_round(draw).losses) == {"encoder", "generator", "discriminator"}
 
 
 def test_balance_rule_looks_at_the_costs_of_the_fakes_in_use(images: Dataset) -> None:

@@ -130,19 +130,22 @@ def why_not(use: Use, capabilities: Mapping[Capability, str | None], has_labels:
     return reasons[0] if reasons and all(reasons) else None
 
 
-def bootstrap_score(statistic: Callable[[np.ndarray], float], n: int, seed: int, replicates: int = 40) -> Score:
-    """A score with bootstrap replicates over examples.
+def bootstrap_score(
+    statistic: Callable[..., float], n: int | tuple[int, ...], seed: int, replicates: int = 40
+) -> Score:
+    """A score with bootstrap replicates over examples, or over those of each of several groups.
 
     Parameters
     ----------
     statistic : callable
-        Row indices ``(m,)`` -> value. For statistics that duplicates do not bias.
-    n : int
-        Number of examples.
+        Row indices ``(m,)``, or those of each group, -> value. For statistics that duplicates do not bias.
+    n : int or tuple of int
+        Number of examples, or that of each group.
     seed : int
     replicates : int
     """
     rng = np.random.default_rng(seed)
-    value = statistic(np.arange(n))
-    draws = [statistic(rng.integers(0, n, n)) for _ in range(replicates)]
-    return Score(value, n, tuple(float(value + d - np.mean(draws)) for d in draws))
+    sizes = (n,) if isinstance(n, int) else n
+    value = statistic(*(np.arange(size) for size in sizes))
+    draws = [statistic(*(rng.integers(0, size, size) for size in sizes)) for _ in range(replicates)]
+    return Score(value, sum(sizes), tuple(float(value + d - np.mean(draws)) for d in draws))

@@ -53,7 +53,7 @@ def _within_classes(
         spread.append(_mean_distance(y, seed) / max(_mean_distance(x, seed), 1e-12))
         distance.append(frechet_distance(x, y))
     if not spread:
-        reason = "no class has two test examples"
+        reason = "no class has two test examples and two samples"
         return {name: Score(None, len(labels), reason=reason) for name in ("class_variety", "class_fd")}
     return {
         "class_variety": Score(float(np.mean(spread)), len(labels)),

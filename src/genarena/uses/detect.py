@@ -28,12 +28,10 @@ def measure(context: Context) -> dict[str, Score]:
 
     known, unknown = score[~strange], score[strange]
 
-    def area(rows: np.ndarray) -> float:
-        # One draw of indices serves both groups, each at its own length: no draw lacks a group.
-        draws = (group[rows[: len(group)] % len(group)] for group in (known, unknown))
-        return _auroc(*draws)
+    def area(some: np.ndarray, others: np.ndarray) -> float:
+        return _auroc(known[some], unknown[others])
 
-    return {"auroc": bootstrap_score(area, len(truth), context.evaluator.seed)}
+    return {"auroc": bootstrap_score(area, (len(known), len(unknown)), context.evaluator.seed)}
 
 
 def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:

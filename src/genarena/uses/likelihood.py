@@ -28,7 +28,7 @@ def measure(context: Context) -> dict[str, Score]:
         nats = fitted.log_prob(values, samples, context.seed).astype(np.float64)
         if not np.isfinite(nats).all():
             return {"log_likelihood": Score(None, len(nats), reason="some log-probabilities are not finite")}
-        scores[key] = bootstrap_score(lambda rows, x=nats: float(x[rows].mean()), len(nats), context.evaluator.seed)  # type: ignore[misc]
+        scores[key] = bootstrap_score(lambda rows, x=nats: float(x[rows].mean()), len(nats), context.evaluator.seed)
     if isinstance(fitted.spec, ImageSpec):
         factor = -1 / (math.log(2) * math.prod(fitted.spec.shape))
         nats_score = scores["log_likelihood"]

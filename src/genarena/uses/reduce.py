@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -27,7 +29,9 @@ def probe_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, trut
     seed : int
     """
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
-    return (classifier.fit(train, labels).predict(test) == truth).astype(float)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The number of unique classes")  # many classes and few labels are meant
+        return (classifier.fit(train, labels).predict(test) == truth).astype(float)
 
 
 def labelled_subset(labels: np.ndarray, count: int | None, rng: np.random.Generator) -> np.ndarray:
@@ -65,7 +69,7 @@ def measure(context: Context) -> dict[str, Score]:
         mean_hits = np.mean(repeats, axis=0)
         hits.append(mean_hits)
         key = f"probe_accuracy/{count or 'all'}"
-        scores[key] = bootstrap_score(lambda r, h=mean_hits: float(h[r].mean()), len(truth), context.evaluator.seed)  # type: ignore[misc]
+        scores[key] = bootstrap_score(lambda r, h=mean_hits: float(h[r].mean()), len(truth), context.evaluator.seed)
     overall = np.mean(hits, axis=0)
     scores["probe_accuracy"] = bootstrap_score(lambda r: float(overall[r].mean()), len(truth), context.evaluator.seed)
     return scores
