@@ -1,4 +1,4 @@
-"""How often a verdict is right: ``python benchmarks/verdicts.py DATA FOLDER [MODEL ...]``, JSON lines.
+"""How often a verdict is right: ``python benchmarks/verdicts.py DATA FOLDER``, JSON lines.
 
 Trains each model (vae, gan and vaegan) with many seeds and measures every run with one evaluator, as `compare` does; both
 are kept in the folder, and the same command goes on where it stopped. Then it plays comparisons of a few seeds drawn from
@@ -7,11 +7,12 @@ the many:
 - a model against *itself*, on seeds of its own on either side: a winner is an error;
 - two models, on the same seeds: the winner should be the one that is ahead over all seeds.
 
-Naming models trains these and does not judge, so that processes can share the work.
+``--only MODEL`` trains one of them and does not judge, so that processes can share the work.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import sys
@@ -33,7 +34,6 @@ from genarena.uses import USES, Context
 
 MODELS = ("vae", "gan", "vaegan")
 USED = [use.name for use in USES.values() if use.view == "all" and use.name not in ("cost", "condition")]
-SEEDS = 24
 BUDGET = "30k images"
 SAMPLES = 500  # compared, at most
 SHOWN = (2, 3, 5)  # seeds of a comparison
@@ -42,10 +42,10 @@ PLAYED = 400  # comparisons of each kind
 Runs = dict[int, dict[str, Score]]  # seed -> key -> score
 
 
-def runs_of(model: str, folder: Path, evaluator: Evaluator) -> Runs:
+def runs_of(model: str, seeds: int, folder: Path, evaluator: Evaluator) -> Runs:
     """Scores of every seed of a model, trained and measured where they are not there yet."""
     found: Runs = {}
-    for seed in range(SEEDS):
+    for seed in range(seeds):
         run = folder / f"{model}-{seed}"
         scores = read_scores(run, evaluator.hash, USED)
         if scores is None:
@@ -73,7 +73,7 @@ def against_itself(use: str, runs: Runs, seeds: int, evaluator: Evaluator) -> Co
     rng = np.random.default_rng(seeds)
     found: Counter[str] = Counter()
     for _ in range(PLAYED):
-        drawn = rng.choice(SEEDS, 2 * seeds, replace=False)
+        drawn = rng.choice(len(runs), 2 * seeds, replace=False)
         sides = {"one": [runs[s] for s in drawn[:seeds]], "other": [runs[s] for s in drawn[seeds:]]}
         found[verdict(use, sides, evaluator).verdict] += 1
     return found
@@ -86,7 +86,7 @@ def between(
     rng = np.random.default_rng(seeds)
     found: Counter[str] = Counter()
     for _ in range(PLAYED):
-        drawn = rng.choice(SEEDS, seeds, replace=False)
+        drawn = rng.choice(len(runs[first]), seeds, replace=False)
         part = verdict(use, {name: [runs[name][s] for s in drawn] for name in (first, second)}, evaluator)
         found[f"winner {part.winner}" if part.winner else part.verdict] += 1
     return {"all seeds": whole.winner or whole.verdict, "leader": whole.leader, "reason": whole.reason, **found}
@@ -104,13 +104,19 @@ def judge(runs: dict[str, Runs], evaluator: Evaluator) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=24, help="runs of each model")
+    parser.add_argument("--only", choices=MODELS)
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    data, place, *named = sys.argv[1:]
-    dataset = open_dataset(data)
-    own = Path(place) / "evaluator"
+    dataset = open_dataset(arguments.data)
+    own = arguments.folder / "evaluator"
     if not (own / "evaluator.json").exists():
         Evaluator.build(dataset, own, samples=SAMPLES)
     measured = Evaluator.load(own, dataset)
-    trained = {model: runs_of(model, Path(place), measured) for model in named or MODELS}
-    if not named:
+    named = [arguments.only] if arguments.only else MODELS
+    trained = {model: runs_of(model, arguments.seeds, arguments.folder, measured) for model in named}
+    if not arguments.only:
         judge(trained, measured)
