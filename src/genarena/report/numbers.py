@@ -24,8 +24,15 @@ def number(value: float | None, decimals: int | None = None) -> str:
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
-    """Return an estimate and its interval as text, with no more decimals than the interval's width supports."""
+    """Return an estimate and its interval as text, with no more decimals than the interval's width supports.
+
+    An end that is not zero does not look like zero: it decides on which side of it the interval lies.
+    """
     if value is None or low is None or high is None or not math.isfinite(high - low):
         return number(value), ""
-    decimals = max(0, 1 - math.floor(math.log10(high - low))) if high > low else None
+    decimals = None
+    if high > low:
+        least = max(0, 1 - math.floor(math.log10(high - low)))
+        told = (d for d in range(least, least + 4) if all(round(end, d) for end in (low, high) if end))
+        decimals = next(told, least)
     return number(value, decimals), f"{number(low, decimals)} to {number(high, decimals)}"
