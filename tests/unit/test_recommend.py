@@ -232,7 +232,7 @@ def test_a_winner_has_passed_a_gate_for_sure() -> None:
     assert interpolating(length, {"vae": [0.90, 0.89, 0.91], "gan": [1.0, 1.0, 1.0]}).winner == "vae"
     found = interpolating(length, {"vae": [0.90, 0.70, 0.95], "gan": [1.0, 1.0, 1.0]})  # it has to reach 0.8
     assert (found.verdict, found.leader, found.winner) == ("undecided", "vae", None)
-    assert found.reason == "vae is ahead, but 3 seeds cannot tell whether it looks less real half way."
+    assert found.reason == "vae is ahead, but there are too few seeds to tell whether it looks less real half way."
 
 
 def test_who_may_have_passed_a_gate_has_to_be_beaten() -> None:
@@ -240,7 +240,10 @@ def test_who_may_have_passed_a_gate_has_to_be_beaten() -> None:
     unclear, sure = {"vae": [0.70, 0.90, 0.75], "gan": [1.0] * 3}, {"vae": [0.70, 0.71, 0.70], "gan": [1.0] * 3}
     found = interpolating({"vae": shorter, "gan": longer}, unclear)
     assert (found.verdict, found.leader, found.winner) == ("undecided", "gan", None)
-    assert found.reason == "gan is ahead, but 3 seeds cannot tell whether vae looks less real half way."
+    assert found.reason == (
+        "gan is ahead, but there are too few seeds to tell whether vae looks less real half way. "
+        "Not ranked: vae probably looks less real half way."
+    )
     apart = {"vae": {3: 0.7, 4: 0.9}, "gan": {0: 1.0, 1: 1.0}}  # they share no seed
     table = {
         "path_length/classifier": {n: {s: Score(1.0, 9) for s in by_seed} for n, by_seed in apart.items()},
@@ -268,13 +271,52 @@ def test_a_share_of_the_best_is_as_unclear_as_the_best() -> None:
     assert interpolating(length, {"vae": [0.75] * 3, "gan": [0.80, 0.95, 1.0]}).winner is None
 
 
+def test_a_gate_is_judged_by_the_seeds_that_both_have() -> None:
+    five, three = [1.0, 1.01, 0.99, 1.0, 1.01], [2.0, 2.01, 1.99]
+    length, best = {"vae": five, "gan": three}, [0.99, 0.99, 1.0]
+    missed = interpolating(length, {"vae": [0.70, 0.71, 0.70, 1.0, 1.0], "gan": best})  # by the three; 0.82 by all five
+    passed = interpolating(length, {"vae": [0.90, 0.91, 0.90, 0.3, 0.3], "gan": best})
+    assert (missed.winner, passed.winner) == (None, None)
+
+
+def test_the_best_by_chance_has_not_passed_for_sure() -> None:
+    length = {"vae": [1.0, 1.01, 0.99], "gan": [2.0, 2.01, 1.99]}
+    found = interpolating(length, {"vae": [0.2, 1.0, 1.0], "gan": [0.72] * 3})
+    assert found.reason == "vae is ahead, but there are too few seeds to tell whether it looks less real half way."
+
+
+def test_one_seed_passes_and_misses_no_gate_for_sure() -> None:
+    alone = {"label_agreement": {"cgan": [0.9]}, "class_variety": {"cgan": [0.71]}}
+    assert verdict("condition", alone).winner is None
+    both = interpolating({"pca": [1.0], "vae": [2.0]}, {"pca": [0.79], "vae": [1.0]}, baselines=["pca"])
+    assert both.winner is None
+    some = interpolating({"gan": [1.0], "vae": [2.0, 2.01, 1.99]}, {"gan": [0.79], "vae": [1.0] * 3})
+    assert some.winner is None
+
+
+def test_who_may_have_passed_has_to_be_beaten_by_what_matters() -> None:
+    length = {"gan": [1.0] * 3, "vae": [1.001] * 3, "dcgan": [2.0] * 3}
+    realism = {"gan": [1.0] * 3, "vae": [0.70, 0.90, 0.75], "dcgan": [1.0] * 3}
+    assert interpolating(length, realism).winner is None
+    assert interpolating({**length, "vae": [1.2] * 3}, realism).winner == "gan"
+
+
+def test_a_doubt_about_the_leader_is_told_first() -> None:
+    length = {"vae": [1.0, 1.01, 0.99], "ae": [0.9, 0.91, 0.9], "gan": [2.0, 2.01, 1.99]}
+    realism = {"vae": [0.90, 0.70, 0.95], "ae": [0.70, 0.90, 0.75], "gan": [1.0] * 3}
+    assert "to tell whether it looks less real" in interpolating(length, realism).reason
+
+
 def test_a_value_that_has_to_be_reached_is_reached_for_sure() -> None:
     agreement = {"cgan": [0.99, 0.98, 0.99], "cvae": [0.90, 0.91, 0.90]}
     found = verdict(
         "condition",
         {"label_agreement": agreement, "class_variety": {"cgan": [0.6, 0.9, 0.7], "cvae": [1.0, 1.01, 0.99]}},
     )
-    assert found.reason == "cgan is ahead, but 3 seeds cannot tell whether it varies too little within classes."
+    assert (
+        found.reason
+        == "cgan is ahead, but there are too few seeds to tell whether it varies too little within classes."
+    )
 
 
 def test_what_varies_too_little_within_classes_does_not_win() -> None:
@@ -333,6 +375,7 @@ def test_runs_that_failed_are_told_and_count() -> None:
     assert "2 of the 5 runs of gan failed" in most.reason
     lonely = verdict("generate-fidelity", {FD: {"gan": [3.0, 3.1]}}, failed={"gan": 2})
     assert (lonely.verdict, lonely.winner) == ("undecided", None) and "2 of the 4 runs of gan failed" in lonely.reason
+    assert lonely.reason.startswith("Only gan has a result")
 
 
 def test_one_seed_of_a_hopeless_rival_does_not_undo_a_win() -> None:

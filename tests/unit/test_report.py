@@ -378,7 +378,7 @@ def test_an_end_that_is_not_zero_does_not_look_like_it() -> None:
     assert interval(0.6, 0.03, 1.1) == ("0.60", "0.03 to 1.10")
     assert interval(-0.6, -1.1, -0.004) == ("−0.600", "−1.100 to −0.004")
     assert interval(0.5, 0.0, 1.1) == ("0.5", "0.0 to 1.1")  # a bound
-    assert interval(0.6, 1e-9, 1.1) == ("0.6", "0.0 to 1.1")  # as good as zero
+    assert interval(0.6, -1e-9, 1.1) == ("0.6", "0.0 to 1.1")  # as good as zero
 
 
 def test_curves_are_logarithmic_only_where_a_line_would_be_lost() -> None:

@@ -224,6 +224,25 @@ def test_the_work_of_samples_is_counted_once_and_that_of_test_examples_once_for_
     assert (coverage >= 0.93).all() and (coverage <= 0.985).all(), coverage
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_the_intervals_of_closed_forms_cover_the_truth_too(seeds: int) -> None:
+    """Their samples alone differ from seed to seed, and others tell nothing of by how much."""
+    rng = np.random.default_rng(seeds)
+    trials, inside = 500, np.zeros(2)
+    for _ in range(trials):
+        scores: dict[str, dict[int, Score]] = {}
+        for name in ("pca", "mixture", "a", "b", "c"):
+            on_examples, by_part = 0.3 * rng.normal(), 0.3 * rng.normal(size=40)
+            for seed in range(seeds):
+                value = rng.normal() + on_examples + (rng.normal() if len(name) == 1 else 0.0)
+                parts = value + by_part + rng.normal(size=40)
+                scores.setdefault(name, {})[seed] = Score(value, 100, tuple(parts.tolist()))
+        block = Block(scores, fixed=["pca", "mixture"])
+        mean, gap = block.mean("pca"), block.difference("pca", "mixture")
+        inside += [mean.low <= 0 <= mean.high, gap.low <= 0 <= gap.high]
+    assert (inside / trials >= 0.93).all(), inside / trials
+
+
 def test_no_scores_are_no_error() -> None:
     block = Block({})
     assert (block.spread, block.spread_freedom, block.residual, block.residual_freedom) == (0.0, 0, 0.0, 0)

@@ -105,8 +105,9 @@ def decide(
         if why:
             return replace(undecided, reason=f"{why}.")
         excluded, doubts = {**missed, **excluded}, {**dict.fromkeys(unclear, gate.missed), **doubts}
-        surely_out |= missed.keys() - unclear
+        surely_out |= missed.keys() - set(unclear)
     doubts = {name: wrong for name, wrong in doubts.items() if name not in surely_out}
+    excluded = {name: f"probably {doubts[name]}" if name in doubts else why for name, why in excluded.items()}
     sign = 1 if use.better == "high" else -1
     ranked = sorted(cells.keys() - excluded.keys(), key=lambda name: (-sign * cells[name].value, name))
     told = ", ".join(f"{name} {excluded[name]}" for name in cells if name in excluded)
@@ -114,6 +115,7 @@ def decide(
     if not ranked:
         return replace(undecided, reason=f"No contender can win: {told}.")
     leader = ranked[0]
+    sesoi = use.sesoi * abs(cells[leader].value) if use.relative else use.sesoi
     undecided = replace(undecided, leader=leader)
     lost = (failed or {}).get(leader, 0)
     failures = f"{lost} of the {lost + len(scores[primary][leader])} runs of {leader} failed"
@@ -125,32 +127,33 @@ def decide(
         if len(scores[primary][leader]) < 2 and any(name not in baselines for name in excluded):
             found = replace(undecided, reason=f"{reason}; but one seed says nothing about the next.")
     else:
-        found = _against_rivals(use, scores[primary], {key: blocks[key] for key in trusted}, ranked, undecided)
+        found = _against_rivals(use, scores[primary], {key: blocks[key] for key in trusted}, ranked, undecided, sesoi)
         if primary.endswith("/pca") and leader in baselines:
             reason = f"{leader} is ahead, but in linear features alone, which a linear baseline fits by construction."
             found = replace(found, verdict="undecided", winner=None, reason=reason)
     if found.winner:
-        found = _in_doubt(found, doubts, blocks[primary], sign)
+        found = _in_doubt(found, doubts, blocks[primary], sign, sesoi)
     if lost > 1 and found.winner:
-        found = replace(found, verdict="undecided", winner=None, reason=f"{leader} is ahead.")
+        reason = f"{leader} is ahead." if ranked[1:] else found.reason
+        found = replace(found, verdict="undecided", winner=None, reason=reason)
     reason = found.reason + f" {failures}." * bool(lost) + f" Not ranked: {told}." * (told not in found.reason)
     return replace(found, reason=reason)
 
 
-def _in_doubt(found: Verdict, doubts: Mapping[str, str], block: Block, sign: int) -> Verdict:
-    """A winner stays one if it surely passed the gates, and beats whoever may have passed them too."""
+def _in_doubt(found: Verdict, doubts: Mapping[str, str], block: Block, sign: int, sesoi: float) -> Verdict:
+    """A winner stays one if it surely passed the gates, and beats whoever may have passed them too, by what matters."""
     leader = found.leader or ""
-    for name, wrong in doubts.items():
-        if name == leader or (name in found.excluded and not _beats(block, leader, name, sign)):
-            seeds = len(block.scores[name])
-            who = "it" if name == leader else name
-            reason = f"{leader} is ahead, but {seeds} seed{'s' * (seeds > 1)} cannot tell whether {who} {wrong}."
-            return replace(found, verdict="undecided", winner=None, reason=reason)
-    return found
 
+    def beaten(rival: str) -> bool:
+        lead = _lead(block, leader, rival, sign) if _can_tell(block, leader, rival) else None
+        return lead is not None and lead.low > 0 and lead.value >= sesoi
 
-def _beats(block: Block, leader: str, rival: str, sign: int) -> bool:
-    return bool(_shared(block, leader, rival)) and _lead(block, leader, rival, sign).low > 0
+    open_to = [leader] * (leader in doubts) + [name for name in doubts if name in found.excluded and not beaten(name)]
+    if not open_to:
+        return found
+    who = "it" if open_to[0] == leader else open_to[0]
+    reason = f"{leader} is ahead, but there are too few seeds to tell whether {who} {doubts[open_to[0]]}."
+    return replace(found, verdict="undecided", winner=None, reason=reason)
 
 
 def _shared(block: Block, one: str, other: str) -> set[int]:
@@ -158,14 +161,20 @@ def _shared(block: Block, one: str, other: str) -> set[int]:
     return set(block.scores[one]) & set(block.scores[other])
 
 
+def _can_tell(block: Block, one: str, other: str | None = None) -> bool:
+    """Whether an interval of a value, or of a difference, knows how far seeds spread it."""
+    seeds = _shared(block, one, other or one)
+    freedom = block.residual_freedom if other else block.spread_freedom
+    return len(seeds) > 1 or (len(seeds) == 1 and (freedom > 0 or {one, other or one} <= block.fixed))
+
+
 def _against_rivals(
-    use: Use, scores: Scores, blocks: Mapping[str, Block], ranked: Sequence[str], undecided: Verdict
+    use: Use, scores: Scores, blocks: Mapping[str, Block], ranked: Sequence[str], undecided: Verdict, sesoi: float
 ) -> Verdict:
     """The verdict on a leader and its rivals, by the trusted metrics' blocks, the deciding one first."""
     sign = 1 if use.better == "high" else -1
     leader, runner_up = ranked[:2]
     (_, block), *others = blocks.items()
-    sesoi = use.sesoi * abs(undecided.cells[leader].value) if use.relative else use.sesoi
     shared = {rival: len(_shared(block, leader, rival)) for rival in ranked[1:]}
     leads = {rival: _lead(block, leader, rival, sign) for rival in ranked[1:] if shared[rival]}
     found = replace(undecided, runner_up=runner_up, difference=leads.get(runner_up), sesoi=sesoi)
@@ -214,44 +223,50 @@ def _missed(
     usable: Mapping[str, Mapping[str, Any]],
     names: Sequence[str],
     baselines: Sequence[str],
-) -> tuple[dict[str, str], set[str], str | None]:
+) -> tuple[dict[str, str], list[str], str | None]:
     """Contenders that miss a gate, with what is wrong with them; those of whom other seeds might say the contrary; or why
     the gate cannot be judged."""
     missed: dict[str, str] = {}
-    sure, unclear = set(), set()
+    sure: set[str] = set()
+    unclear: set[str] = set()
     measured = [key for key in gate.metrics(spaces) if scores.get(key)]
     checks = {key: usable.get(f"{gate.rests_on}/{key.partition('/')[2]}", {}) for key in measured}
     trusted = [key for key in measured if checks[key].get("usable", True)]
     if measured and not trusted:
         why = checks[measured[0]].get("why") or "it does not behave on these data"
-        return {}, set(), f"{_spoken(measured[0])} cannot be judged: {why}"
+        return {}, [], f"{_spoken(measured[0])} cannot be judged: {why}"
     for key in trusted:
-        values = {name: float(np.mean([s.value or 0 for s in by.values()])) for name, by in scores[key].items()}
-        best = max(values, key=values.__getitem__)
-        least = gate.least * (values[best] if gate.of_best else 1.0)
-        known = dict(scores[key])
-        if gate.of_best:  # the others are compared with the share of it that they have to reach
-            known[best] = {seed: _times(score, gate.least) for seed, score in known[best].items()}
-        block = block_of(key, known, baselines, relative=False)
+        known = {name: by_seed for name, by_seed in scores[key].items() if by_seed}
+        values = {name: float(np.mean([s.value or 0 for s in by_seed.values()])) for name, by_seed in known.items()}
         for name in names:
             if name not in values:
                 missed.setdefault(name, f"has no {_spoken(key).lower()}")
                 sure.add(name)
-            elif name != best or not gate.of_best:
-                low, high = _margin(block, name, best if gate.of_best else None, least)
-                if values[name] < least:
-                    missed.setdefault(name, gate.missed)
-                    sure |= {name} if high < 0 else set()
-                unclear |= {name} if low < 0 <= high else set()
-    return missed, unclear - sure, None
+                continue
+            best = max((other for other in values if other != name), key=values.__getitem__, default=None)
+            if gate.of_best and best is None:
+                continue
+            least = gate.least * values[best] if gate.of_best and best else gate.least
+            low, high = _margin(key, known, baselines, name, best if gate.of_best else None, gate.least)
+            if values[name] < least:
+                missed.setdefault(name, gate.missed)
+                (sure if high < 0 else unclear).add(name)
+            elif low < 0:
+                unclear.add(name)
+    return missed, [name for name in names if name in unclear - sure], None
 
 
-def _margin(block: Block, name: str, best: str | None, least: float) -> tuple[float, float]:
-    """The interval of what a contender has above what it has to reach: a share of the best one's, or a value."""
+def _margin(
+    key: str, scores: Scores, baselines: Sequence[str], name: str, best: str | None, least: float
+) -> tuple[float, float]:
+    """The interval of what a contender has above what it has to reach: a share of the best other one's, or a value."""
     if best is None:
+        block = block_of(key, scores, baselines, relative=False)
         found = block.mean(name)
-        return found.low - least, found.high - least
-    if not _shared(block, name, best):
+        return (found.low - least, found.high - least) if _can_tell(block, name) else (-np.inf, np.inf)
+    share = {seed: _times(score, least) for seed, score in scores[best].items()}
+    block = block_of(key, {**scores, best: share}, baselines, relative=False)
+    if not _can_tell(block, name, best):
         return -np.inf, np.inf
     found = block.difference(name, best)
     return found.low, found.high

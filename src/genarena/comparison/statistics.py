@@ -76,8 +76,9 @@ class Block:
         seeds = sorted(self.scores[name])
         values = np.array([self.scores[name][seed].value for seed in seeds], float)
         replicates = [_replicates(self.scores[name][seed]) for seed in seeds]
-        freedom = 0 if name in self.around_zero else self.spread_freedom
-        return self._interval(values, replicates, self.spread * self._share(name, seeds), freedom)
+        freedom = 0 if name in self.around_zero | self.fixed else self.spread_freedom
+        pooled = self.spread * self._share(name, seeds)
+        return self._interval(values, replicates, pooled, freedom, spread=name not in self.fixed)
 
     def difference(self, first: str, second: str) -> Interval:
         """Mean of first - second over the seeds both have."""
@@ -86,8 +87,9 @@ class Block:
         values = np.array([_value(a[seed]) - _value(b[seed]) for seed in seeds], float)
         replicates = [_paired(a[seed], b[seed]) for seed in seeds]
         pooled = self.residual * (self._share(first, seeds) + self._share(second, seeds))
-        freedom = 0 if self.around_zero & {first, second} else self.residual_freedom
-        return self._interval(values, replicates, pooled, freedom, bounded=False)
+        spread = not {first, second} <= self.fixed
+        freedom = 0 if self.around_zero & {first, second} or not spread else self.residual_freedom
+        return self._interval(values, replicates, pooled, freedom, spread=spread, bounded=False)
 
     def _share(self, name: str, seeds: Collection[int]) -> float:
         """What a contender's pooled variance is, in units of the pooled one; nothing where that says nothing of it."""
@@ -96,17 +98,32 @@ class Block:
         return float(np.mean([_value(self.scores[name][seed]) for seed in seeds])) ** 2 if self.relative else 1.0
 
     def _interval(
-        self, values: np.ndarray, replicates: list[np.ndarray], pooled: float, freedom: int, *, bounded: bool = True
+        self,
+        values: np.ndarray,
+        replicates: list[np.ndarray],
+        pooled: float,
+        freedom: int,
+        *,
+        spread: bool,
+        bounded: bool = True,
     ) -> Interval:
-        """The interval of a mean whose seeds vary with at least the pooled variance."""
+        """The interval of a mean whose seeds vary with at least the pooled variance.
+
+        Without a `spread` by training, seeds differ by their samples alone, which replicates know better than a few seeds.
+        """
         rng = np.random.default_rng(0)
         n = len(values)
         draws = np.full(DRAWS, values.mean())
-        own = float(values.var(ddof=1)) if n > 1 else 0.0
-        freedom = max(freedom, n - 1)
-        if freedom:
-            draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
-        draws += _sampling(replicates, values, rng)
+        paired = len({len(r) for r in replicates}) == 1
+        deviations = np.array(replicates if paired else [rng.choice(r, DRAWS) for r in replicates]) - values[:, None]
+        if not spread and paired and deviations.shape[1] > 1:
+            draws += rng.standard_t(deviations.shape[1] - 1, DRAWS) * deviations.mean(0).std(ddof=1)
+        else:
+            own = float(values.var(ddof=1)) if n > 1 else 0.0
+            freedom = max(freedom, n - 1)
+            if freedom:
+                draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
+            draws += rng.choice(_shared(deviations) if paired else deviations.mean(0), DRAWS)
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         lowest, highest = self.bounds if bounded else (None, None)
         value = float(values.mean())
@@ -141,21 +158,18 @@ def _pooled(table: np.ndarray, contenders: int) -> tuple[float, int]:
     return float(np.square(table - table.mean(1, keepdims=True)).sum() / freedom), freedom
 
 
-def _sampling(replicates: list[np.ndarray], values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Deviations of a mean over seeds by the choice of test examples, ``(DRAWS,)``.
+def _shared(deviations: np.ndarray) -> np.ndarray:
+    """What the choice of test examples does to a mean over seeds, ``(R,)``, of deviations of each seed's replicates ``(S, R)``.
 
     All seeds are measured on the same test examples, and replicate r of each on the same part of them: what a replicate does
     to all seeds alike does not average out. What it does to each is the work of that seed's own samples, which the spread
     over seeds has already; it is taken out, as the variance within the columns of a one-way layout is.
     """
-    if len({len(r) for r in replicates}) > 1:
-        return np.mean([rng.choice(r, DRAWS) - v for r, v in zip(replicates, values, strict=True)], axis=0)
-    table = np.array(replicates) - values[:, None]
-    shared = table.mean(0)
-    if len(table) > 1 and shared.any():
-        whole, own = shared.var(), table.var(0, ddof=1).mean() / len(table)
+    shared: np.ndarray = deviations.mean(0)
+    if len(deviations) > 1 and (whole := shared.var()) > 0:
+        own = deviations.var(0, ddof=1).mean() / len(deviations)
         shared = shared * np.sqrt(max(0.0, 1 - own / whole))
-    return rng.choice(shared, DRAWS)
+    return shared
 
 
 def _value(score: Score) -> float:

@@ -19,14 +19,14 @@ def number(value: float | None, decimals: int | None = None) -> str:
         mantissa, exponent = f"{value:.1e}".split("e")
         text = f"{mantissa}×10{str(int(exponent)).translate(SUPERSCRIPTS)}"
     else:
-        text = f"{value:,.{decimals}f}"
+        text = f"{value:,.{decimals}f}" if round(value, decimals) else f"{0:.{decimals}f}"
     return text.replace("-", "−")
 
 
 def interval(value: float | None, low: float | None, high: float | None) -> tuple[str, str]:
     """Return an estimate and its interval as text, with no more decimals than the interval's width supports.
 
-    An end that is not zero does not look like zero: it decides on which side of it the interval lies.
+    An end that is not zero gets up to three more, so as not to look like zero: it decides on which side of it they lie.
     """
     if value is None or low is None or high is None or not math.isfinite(high - low):
         return number(value), ""
