@@ -76,9 +76,9 @@ class Block:
         seeds = sorted(self.scores[name])
         values = np.array([self.scores[name][seed].value for seed in seeds], float)
         replicates = [_replicates(self.scores[name][seed]) for seed in seeds]
-        freedom = 0 if name in self.around_zero | self.fixed else self.spread_freedom
+        freedom = 0 if name in self.around_zero else self.spread_freedom
         pooled = self.spread * self._share(name, seeds)
-        return self._interval(values, replicates, pooled, freedom, spread=name not in self.fixed)
+        return self._interval(values, replicates, pooled, freedom, trained=name not in self.fixed)
 
     def difference(self, first: str, second: str) -> Interval:
         """Mean of first - second over the seeds both have."""
@@ -87,9 +87,9 @@ class Block:
         values = np.array([_value(a[seed]) - _value(b[seed]) for seed in seeds], float)
         replicates = [_paired(a[seed], b[seed]) for seed in seeds]
         pooled = self.residual * (self._share(first, seeds) + self._share(second, seeds))
-        spread = not {first, second} <= self.fixed
-        freedom = 0 if self.around_zero & {first, second} or not spread else self.residual_freedom
-        return self._interval(values, replicates, pooled, freedom, spread=spread, bounded=False)
+        freedom = 0 if self.around_zero & {first, second} else self.residual_freedom
+        trained = not {first, second} <= self.fixed
+        return self._interval(values, replicates, pooled, freedom, trained=trained, bounded=False)
 
     def _share(self, name: str, seeds: Collection[int]) -> float:
         """What a contender's pooled variance is, in units of the pooled one; nothing where that says nothing of it."""
@@ -104,26 +104,23 @@ class Block:
         pooled: float,
         freedom: int,
         *,
-        spread: bool,
+        trained: bool,
         bounded: bool = True,
     ) -> Interval:
         """The interval of a mean whose seeds vary with at least the pooled variance.
 
-        Without a `spread` by training, seeds differ by their samples alone, which replicates know better than a few seeds.
+        What closed forms vary by is not pooled, so that a few seeds tell little of it: of these replicates count whole.
         """
         rng = np.random.default_rng(0)
         n = len(values)
         draws = np.full(DRAWS, values.mean())
+        own = float(values.var(ddof=1)) if n > 1 else 0.0
+        freedom = max(freedom, n - 1)
+        if freedom:
+            draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
         paired = len({len(r) for r in replicates}) == 1
         deviations = np.array(replicates if paired else [rng.choice(r, DRAWS) for r in replicates]) - values[:, None]
-        if not spread and paired and deviations.shape[1] > 1:
-            draws += rng.standard_t(deviations.shape[1] - 1, DRAWS) * deviations.mean(0).std(ddof=1)
-        else:
-            own = float(values.var(ddof=1)) if n > 1 else 0.0
-            freedom = max(freedom, n - 1)
-            if freedom:
-                draws += rng.standard_t(freedom, DRAWS) * np.sqrt(max(own, pooled) / n)
-            draws += rng.choice(_shared(deviations) if paired else deviations.mean(0), DRAWS)
+        draws += rng.choice(_shared(deviations) if paired and trained else deviations.mean(0), DRAWS)
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         lowest, highest = self.bounds if bounded else (None, None)
         value = float(values.mean())
