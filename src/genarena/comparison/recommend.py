@@ -243,11 +243,12 @@ def _missed(
                 missed.setdefault(name, f"has no {_spoken(key).lower()}")
                 sure.add(name)
                 continue
-            best = max((other for other in values if other != name), key=values.__getitem__, default=None)
-            if gate.of_best and best is None:
+            others = [other for other in values if other != name] if gate.of_best else []
+            if gate.of_best and not others:
                 continue
-            least = gate.least * values[best] if gate.of_best and best else gate.least
-            low, high = _margin(key, known, baselines, name, best if gate.of_best else None, gate.least)
+            best = max(others, key=values.__getitem__, default=None)
+            least = gate.least * (values[best] if best else 1.0)
+            low, high = _margin(key, known, baselines, name, best, gate.least)
             if values[name] < least:
                 missed.setdefault(name, gate.missed)
                 (sure if high < 0 else unclear).add(name)
