@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from genarena.budget import Budget
 from genarena.comparison.assemble import (
     Finished,
-    _command,
     _first_runs,
     _metric,
     _read_runs,
@@ -83,7 +81,7 @@ def test_a_certain_lead_that_does_not_matter_is_no_win() -> None:
 
 def test_undecided_where_the_interval_is_wide() -> None:
     found = verdict("generate-fidelity", {FD: {"vae": [10.0, 30, 14], "gan": [20.0, 12, 28]}})
-    assert (found.verdict, found.winner, found.leader) == ("undecided", None, "vae")
+    assert (found.verdict, found.winner, found.leader, found.more_seeds) == ("undecided", None, "vae", True)
     assert "3 seeds leave the difference unclear" in found.reason
 
 
@@ -98,7 +96,7 @@ def test_every_rival_counts_and_not_the_runner_up_alone() -> None:
 
 def test_undecided_with_one_seed() -> None:
     found = verdict("generate-fidelity", {FD: {"vae": [10.0], "gan": [100.0]}})
-    assert (found.verdict, found.leader) == ("undecided", "vae")
+    assert (found.verdict, found.leader, found.more_seeds) == ("undecided", "vae", True)
     assert "one seed" in found.reason
     assert found.difference is not None and found.difference.value == 90
 
@@ -114,7 +112,7 @@ def test_undecided_where_another_space_contradicts() -> None:
     fd = {"vae": [10.0, 10.2, 9.9], "gan": [20.0, 20.3, 19.9]}
     against = {"vae": [40.0, 41, 40], "gan": [20.0, 20.3, 19.9]}
     found = verdict("generate-fidelity", {FD: fd, OTHER_FD: against})
-    assert (found.verdict, found.leader) == ("undecided", "vae")
+    assert (found.verdict, found.leader, found.more_seeds) == ("undecided", "vae", False)
     assert "gan is clearly better by FD∞ (random-conv)" in found.reason
     slightly = {"vae": [20.5, 20.6, 20.4], "gan": [20.0, 20.1, 19.9]}  # below what matters
     assert verdict("generate-fidelity", {FD: fd, OTHER_FD: slightly}).verdict == "winner"
@@ -475,7 +473,7 @@ def written(use: str, table: Any, *, unfinished: Sequence[Cell] = (), fitted: An
     plan: Any = SimpleNamespace(baselines=lambda: [], contenders=[SimpleNamespace(name=name) for name in names])
     evaluator: Any = SimpleNamespace(self_test={}, dataset=SimpleNamespace(schema=SimpleNamespace(label="")))
     models = dict.fromkeys(names) | (fitted or {})
-    return _use(USES[use], plan, unfinished, table, models, SPACES, evaluator, curves)
+    return _use(USES[use], plan, unfinished, table, models, SPACES, evaluator, curves, {"seeds": 5, "command": None})
 
 
 def test_a_run_that_is_missing_counts_against_the_uses_of_its_view_alone() -> None:
@@ -494,8 +492,11 @@ def test_a_use_has_converged_where_the_leader_and_its_rival_have(moving: str) ->
             {"contender": name, "metric": "fd", "points": [{"value": value} for value in (2.0, 1.0, end)]}
             for name, end in ends.items()
         ]
-        assert written("generate-fidelity", table, curves=curves)["converged"] == converged
+        found = written("generate-fidelity", table, curves=curves)
+        assert (found["converged"], found["moving"]) == (converged, [] if converged else [moving])
         ends[moving] = 0.5
+    assert found["settle"] is None
+    assert written("cost", {"cpu_seconds": planted({"vae": [9.0, 9.1]})})["converged"] is None  # no curve shows it
 
 
 def test_a_contender_without_a_value_says_why() -> None:
@@ -540,11 +541,3 @@ def test_intervals_of_distances_are_a_share_of_them() -> None:
         name: s["high"] - s["low"] for name, s in _metric("probe_accuracy", near, evaluator, [])["scores"].items()
     }
     assert widths["vae"] == pytest.approx(widths["gan"])
-
-
-def test_commands_can_be_pasted_into_a_shell() -> None:
-    command = _command(USES["reconstruct"], Path("my DATA"), "it's; DIR.npz")
-    assert shlex.split(command) == [
-        *("genarena", "reconstruct", "my DATA", "it's; DIR.npz"),
-        *("--for", "reconstruct", "--out", "reconstructions.png"),
-    ]

@@ -159,7 +159,7 @@ def compare(
             folder, plan, jobs=jobs, threads=threads, on_progress=progress, stall_seconds=stall_seconds
         )
         say("deciding")
-        record = assemble(folder, plan, dataset, judge, outcomes, command=command, source=source or dataset.name)
+        record = assemble(folder, plan, dataset, judge, outcomes, command=command, source=source)
         for run in record["runs"]:
             for name in dict.fromkeys(alarm["name"] for alarm in run.get("alarms", [])):
                 say(f"{run['id']} raised an alarm in training: {name}; the report says more")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-import re
-import shlex
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -19,14 +17,15 @@ import torch
 
 from .. import __version__
 from ..data import Dataset, ImageSpec
-from ..data.inspect import summary
+from ..data.inspect import duplicates, summary
 from ..errors import GenarenaError
 from ..events import read_events
 from ..files import read_json, write_json
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..models import MODELS
-from ..uses import METRICS, USES, Use, why_not
+from ..uses import METRICS, USES, Use, hidden_class, why_not
+from .commands import more_seeds, use_command
 from .measure import read_scores, real_picture, weights_of
 from .plan import Cell, Plan
 from .recommend import Verdict, block_of, decide
@@ -57,11 +56,11 @@ def assemble(
     outcomes: Sequence[Outcome],
     *,
     command: str,
-    source: str,
+    source: str | None,
 ) -> dict[str, Any]:
     """Write ``comparison.json`` and the pictures it names; returns the record.
 
-    `command` is what began the comparison, `source` the data's name or path as the user gave it.
+    `command` is what began the comparison, `source` the data's name or path as the user gave it, where they have one.
     """
     failed = {outcome.cell for outcome in outcomes if outcome.status == "failed"}
     finished = _read_runs(folder, plan, evaluator, failed)
@@ -69,6 +68,8 @@ def assemble(
     table = _table(finished)
     curves = _curves(finished)
     spaces = by_meaning(evaluator)
+    label = dataset.schema.label
+    settle = dict(zip(("seeds", "command"), more_seeds(command, len(plan.seeds)), strict=True))
     fitted = {c.name: next((f.fitted for f in finished if f.cell.contender == c.name), None) for c in plan.contenders}
     record = {
         "format": 1,
@@ -84,6 +85,7 @@ def assemble(
             "counts": {name: len(rows) for name, rows in dataset.splits.items()},
             "notes": [*dataset.notes, *evaluator.notes],
             "quarantined": [{"path": q.path, "reason": q.reason} for q in dataset.quarantined],
+            "duplicates": duplicates(dataset),
         },
         "plan": {
             "contenders": [c.name for c in plan.contenders],
@@ -104,12 +106,12 @@ def assemble(
             ],
         },
         "contenders": [_contender(c.name, fitted[c.name], finished) for c in plan.contenders],
-        "runs": [_run(cell, plan, finished, outcomes) for cell in plan.cells],
+        "runs": [_run(cell, plan, dataset, finished, outcomes) for cell in plan.cells],
         "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
         "uses": [
             {
-                **_use(USES[name], plan, unfinished, table, fitted, spaces, evaluator, curves),
-                "command": _command(USES[name], folder, source),
+                **_use(USES[name], plan, unfinished, table, fitted, spaces, evaluator, curves, settle),
+                "command": use_command(USES[name], folder, source, label.classes if label else ()),
             }
             for name in plan.uses
         ],
@@ -119,12 +121,6 @@ def assemble(
     }
     write_json(folder / "comparison.json", record)
     return record
-
-
-def _command(use: Use, folder: Path, source: str) -> str:
-    """How the leader of a use is put to work, to be pasted into a shell."""
-    words = {"DIR": shlex.quote(str(folder)), "DATA": shlex.quote(source)}
-    return re.sub(r"\b(DIR|DATA)\b", lambda match: words[match[1]], use.command)
 
 
 def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collection[Cell]) -> list[Finished]:
@@ -183,8 +179,13 @@ def _contender(name: str, fitted: FittedModel | None, finished: Sequence[Finishe
     }
 
 
-def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _run(
+    cell: Cell, plan: Plan, dataset: Dataset, finished: Sequence[Finished], outcomes: Sequence[Outcome]
+) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": cell.id, "contender": cell.contender, "seed": cell.seed, "view": cell.view}
+    label = dataset.schema.label
+    if cell.view == "detect" and label:
+        entry["hidden"] = label.classes[hidden_class(len(label.classes), cell.seed)]
     done = next((f for f in finished if f.cell == cell), None)
     if done is None:
         outcome = next((o for o in outcomes if o.cell == cell), None)
@@ -253,6 +254,7 @@ def _use(
     spaces: Sequence[str],
     evaluator: Evaluator,
     curves: Sequence[Mapping[str, Any]],
+    settle: Mapping[str, Any],
 ) -> dict[str, Any]:
     valued = {key: _valued(by_name) for key, by_name in table.items()}
     lost = Counter(cell.contender for cell in unfinished if cell.view == use.view)
@@ -260,6 +262,7 @@ def _use(
     metric = METRICS[found.metric.partition("/")[0]]
     has_labels = evaluator.dataset.schema.label is not None
     ahead = [name for name in (found.leader, found.runner_up) if name]
+    moving = [name for name in ahead if use.curve and _still_moving(curves, name, use.curve)]
     return {
         "name": use.name,
         "title": use.title,
@@ -274,7 +277,9 @@ def _use(
         "leader": found.leader,
         "runner_up": found.runner_up,
         "difference": _interval(found.difference) if found.difference else None,
-        "converged": not (use.curve and any(_still_moving(curves, name, use.curve) for name in ahead)),
+        "converged": not moving if use.curve else None,
+        "moving": moving,
+        "settle": settle if found.more_seeds else None,
         "reason": found.reason,
         "cells": {c.name: _cell(use, c.name, found, table, fitted[c.name], has_labels) for c in plan.contenders},
         "table": _probe_table(valued) if use.name == "reduce" else None,

@@ -46,6 +46,8 @@ class Verdict:
         Contenders that have a value on every seed they ran.
     excluded : mapping of str to str
         Contenders that may not win, and what is wrong with them.
+    more_seeds : bool
+        Whether it is the seeds that are too few to tell.
     """
 
     verdict: str
@@ -58,6 +60,7 @@ class Verdict:
     sesoi: float | None = None
     cells: Mapping[str, Interval] = field(default_factory=dict)
     excluded: Mapping[str, str] = field(default_factory=dict)
+    more_seeds: bool = False
 
 
 def decide(
@@ -125,12 +128,12 @@ def decide(
         )
         found = replace(undecided, verdict="winner", winner=leader, reason=f"{reason}.")
         if len(scores[primary][leader]) < 2 and any(name not in baselines for name in excluded):
-            found = replace(undecided, reason=f"{reason}; but one seed says nothing about the next.")
+            found = replace(undecided, reason=f"{reason}; but one seed says nothing about the next.", more_seeds=True)
     else:
         found = _against_rivals(use, scores[primary], {key: blocks[key] for key in trusted}, ranked, undecided, sesoi)
         if primary.endswith("/pca") and leader in baselines:
             reason = f"{leader} is ahead, but in linear features alone, which a linear baseline fits by construction."
-            found = replace(found, verdict="undecided", winner=None, reason=reason)
+            found = replace(found, verdict="undecided", winner=None, reason=reason, more_seeds=False)
     if found.winner:
         found = _in_doubt(found, doubts, blocks[primary], sign, sesoi)
     if lost > 1 and found.winner:
@@ -153,7 +156,7 @@ def _in_doubt(found: Verdict, doubts: Mapping[str, str], block: Block, sign: int
         return found
     who = "it" if open_to[0] == leader else open_to[0]
     reason = f"{leader} is ahead, but there are too few seeds to tell whether {who} {doubts[open_to[0]]}."
-    return replace(found, verdict="undecided", winner=None, reason=reason)
+    return replace(found, verdict="undecided", winner=None, reason=reason, more_seeds=True)
 
 
 def _shared(block: Block, one: str, other: str) -> set[int]:
@@ -180,9 +183,9 @@ def _against_rivals(
     found = replace(undecided, runner_up=runner_up, difference=leads.get(runner_up), sesoi=sesoi)
     if len(leads) < len(shared):
         stranger = next(rival for rival in shared if rival not in leads)
-        return replace(found, reason=f"{leader} is ahead, but shares no seed with {stranger}.")
+        return replace(found, reason=f"{leader} is ahead, but shares no seed with {stranger}.", more_seeds=True)
     if shared[runner_up] < 2 or (not block.residual_freedom and min(shared.values()) < 2):
-        return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.")
+        return replace(found, reason=f"{leader} is ahead, but one seed says nothing about the next.", more_seeds=True)
     lead = leads[runner_up]
     against = _contradiction(use, others, leader, ranked[1:], sign)
     if against:
@@ -193,7 +196,8 @@ def _against_rivals(
     unclear = [rival for rival, gap in leads.items() if gap.low <= 0]
     if unclear:
         seeds = f"{shared[unclear[0]]} seed{'s leave' if shared[unclear[0]] > 1 else ' leaves'}"
-        return replace(found, reason=f"{leader} is ahead of {unclear[0]}, but {seeds} the difference unclear.")
+        reason = f"{leader} is ahead of {unclear[0]}, but {seeds} the difference unclear."
+        return replace(found, reason=reason, more_seeds=True)
     if lead.value < sesoi:
         reason = f"{leader} leads {runner_up} by less than {use.sesoi_text}."
         return replace(found, verdict="too close to call", reason=reason)

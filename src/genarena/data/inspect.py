@@ -30,7 +30,7 @@ def inspect_dataset(dataset: Dataset) -> dict[str, Any]:
         "splits": {name: len(rows) for name, rows in dataset.splits.items()},
         "classes": _classes(dataset),
         "values": _values(dataset),
-        "duplicates": _duplicates(dataset),
+        "duplicates": duplicates(dataset),
         "quarantined": [{"path": entry.path, "reason": entry.reason} for entry in dataset.quarantined],
         "notes": list(dataset.notes),
     }
@@ -74,7 +74,8 @@ def _values(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _duplicates(dataset: Dataset) -> dict[str, int]:
+def duplicates(dataset: Dataset) -> dict[str, int]:
+    """Examples that are exact copies: how many occurred before within train, and how many of each split are in another."""
     every = content_hashes(_target(dataset))
     hashes = {split: every[rows] for split, rows in dataset.splits.items()}
     found = {"within train": len(hashes["train"]) - len(np.unique(hashes["train"]))}

@@ -39,6 +39,7 @@ class Data(Record):
     counts: dict[str, int]
     notes: list[str] = []
     quarantined: list[Quarantined] = []
+    duplicates: dict[str, int] = {}
 
 
 class Plan(Record):
@@ -90,6 +91,7 @@ class Run(Record):
     contender: str
     seed: int
     view: str
+    hidden: str | None = None
     status: Literal["done", "failed", "missing"]
     reason: str | None = None
     images: int | None = None
@@ -146,6 +148,11 @@ class Table(Record):
     rows: list[list[str | float | None]]
 
 
+class Settle(Record):
+    seeds: int
+    command: str | None = None
+
+
 class Use(Record):
     name: str
     title: str
@@ -160,7 +167,9 @@ class Use(Record):
     leader: str | None = None
     runner_up: str | None = None
     difference: Difference | None = None
-    converged: bool = True
+    converged: bool | None = None
+    moving: list[str] = []
+    settle: Settle | None = None
     reason: str
     cells: dict[str, Cell] = {}
     table: Table | None = None
