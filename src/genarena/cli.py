@@ -314,12 +314,7 @@ def main() -> None:
         where = f": '{error.filename}'" if error.filename else ""
         typer.echo(visible(f"genarena: {error.strerror or error}{where}."), err=True)
         sys.exit(74)
-    except KeyboardInterrupt:
-        typer.echo("genarena: interrupted; the same command goes on from here.", err=True)
-        sys.exit(130)
-    except Exception as error:
-        code = getattr(error, "exit_code", None)
-        if code is None:
-            raise
-        typer.echo("genarena: stopped; the state was saved, and the same command goes on from here.", err=True)
-        sys.exit(code)
+    except SystemExit as end:  # typer turns Ctrl-C into one too
+        if end.code in (130, 143):
+            typer.echo("genarena: stopped; what was begun is saved, and the same command goes on from here.", err=True)
+        raise

@@ -28,9 +28,10 @@ from .errors import CapabilityError, DataError, UsageError
 from .fitted import FittedModel, build
 from .game import Draw, Game, ModelConfig, Play, Turn
 from .kinds import normalise
+from .machine import own_generators
 from .models.gan import AdversarialGame
 from .referee import NonFinite, Referee
-from .trainer import CountedDraw, Progress, seed_round
+from .trainer import CountedDraw, Progress, round_seed
 
 CHECKS = 10  # of an opponent's strength on the val split
 MOST = 10_000  # examples that a value is measured on
@@ -196,9 +197,8 @@ def _train(game: AdversarialGame, player: str, measure: _Measure, steps: int) ->
     sign = 1 if player == "discriminator" else -1
     best, strongest = _copy(game), sign * measure.value(game, "val")
     every = max(1, steps // CHECKS)
-    with torch.random.fork_rng():
-        for step in range(steps):
-            seed_round(measure.seed, step, measure.device)
+    for step in range(steps):
+        with own_generators(round_seed(measure.seed, step), measure.device):
             for network in opponent.networks:
                 network.train()
             try:

@@ -27,7 +27,7 @@ from .files import read_json, sha256_of, write_atomic, write_json
 from .fitted import CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of, normalise
-from .machine import MemoryMeter, cores, keep_freed_memory, reproducible
+from .machine import MemoryMeter, cores, keep_freed_memory, own_threads, reproducible, use_threads
 from .models import MODELS, find_model
 from .trainer import Progress, Trainer, images_per_second
 
@@ -176,14 +176,12 @@ def fit(
     TrainingError
         Where training diverged.
     """
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads={threads}: give at least 1.")
     run = RunFolder(folder)
     if not distributed.is_main():
-        with reproducible(plan.device):
+        with reproducible(plan.device), own_threads(threads):
             return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
     look = partial(_look, run, pictures, monitor)
-    with run.lock(), reproducible(plan.device):
+    with own_threads(threads), run.lock(), reproducible(plan.device):
         return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
 
 
@@ -275,7 +273,7 @@ def _train(
         speed = speeds[record["threads"]]
         record["every"] = max(1, round((expected or plan.budget.amount * speed) / LOOKS))
         record["expected_seconds"] = round(expected / speed if expected else plan.budget.amount, 1)
-    torch.set_num_threads(record["threads"])
+    use_threads(record["threads"])
     if distributed.is_main():
         write_json(run.config, record)
         if record["code"] is not None:

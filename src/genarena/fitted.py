@@ -19,6 +19,7 @@ from .errors import CapabilityError, DataError, RunError, UsageError
 from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
+from .machine import own_generators
 from .models import MODELS
 from .own_code import load_class
 
@@ -28,8 +29,7 @@ CALIBRATION = "calibration.safetensors"
 
 def build(model_class: type[Model], config: Any, schema: Schema, seed: int) -> Model:
     """A freshly initialised model: a pure function of its arguments."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed & (2**63 - 1))
+    with own_generators(seed):
         return model_class(config, schema)
 
 

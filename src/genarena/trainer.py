@@ -8,6 +8,7 @@ what watches the numbers of the rounds for trouble; neither has any influence on
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from .data import Batch, Loader
 from .errors import RunError, StorageError, TrainingError
 from .events import Alarm, Event, Sink
 from .game import Game
+from .machine import own_generators, own_threads
 from .referee import NonFinite, Referee, Round
 
 MOST_SKIPS = 3  # non-finite rounds before a roll-back
@@ -44,12 +46,9 @@ _NON_FINITE_TEXT = (
 )
 
 
-class Interrupted(Exception):
-    """A signal asked for the end; the state was saved."""
-
-    def __init__(self, number: int):
-        super().__init__(f"signal {number}")
-        self.exit_code = 128 + number
+def interruption(number: int) -> BaseException:
+    """What a signal becomes once the state is saved: Python's own, which no ``except Exception`` takes for a failed fit."""
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 @dataclass(frozen=True)
@@ -91,16 +90,11 @@ class CountedDraw:
         return batch
 
 
-def seed_round(seed: int, number: int, device: torch.device) -> None:
-    """Seed torch's default generators for one round (splitmix64 of seed and round)."""
+def round_seed(seed: int, number: int) -> int:
+    """The seed of torch's default generators in one round (splitmix64 of seed and round)."""
     mixed = (seed * 0x9E3779B97F4A7C15 + (number + 1) * 0xD1B54A32D192ED03) & (2**64 - 1)
     mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & (2**64 - 1)
-    mixed = (mixed ^ (mixed >> 27)) & (2**63 - 1)
-    torch.default_generator.manual_seed(mixed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed_all(mixed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(mixed)
+    return (mixed ^ (mixed >> 27)) & (2**63 - 1)
 
 
 class Trainer:
@@ -175,8 +169,8 @@ class Trainer:
         ------
         TrainingError
             Where skipping and rolling back did not help.
-        Interrupted
-            After a signal, once the state is saved.
+        KeyboardInterrupt, SystemExit
+            After SIGINT and SIGTERM, once the state is saved.
         """
         # Only the main thread may handle signals; a training in another one leaves them to its host.
         numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
@@ -231,14 +225,14 @@ class Trainer:
                 saved_at = time.monotonic()
                 save_seconds = saved_at - began
             if stop:
-                raise Interrupted(self._signal or signal.SIGTERM)
+                raise interruption(self._signal or signal.SIGTERM)
         self.emit("end", text="budget reached")
 
     def step(self) -> Round:
         """Play one round and count it; raises `NonFinite` where it came to nothing."""
         started, cpu = time.perf_counter(), time.process_time()
-        seed_round(self.seed, self.progress.round, self.device)
-        result = self.referee.play_round(self.draw)
+        with own_generators(round_seed(self.seed, self.progress.round), self.device):
+            result = self.referee.play_round(self.draw)
         self.progress = replace(
             self.progress,
             round=self.progress.round + 1,
@@ -423,25 +417,20 @@ class Trainer:
 
 def images_per_second(make: Callable[[], tuple[Game, Loader]], device: torch.device, threads: int) -> float:
     """Training speed with some number of threads: the best of a few rounds on a throw-away copy; 0 if not finite."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        game, loader = make()
-        referee = Referee(game.train())
-        draw = CountedDraw(loader, Progress())
-        best = 0.0
-        deadline = time.perf_counter() + 2.0
+    game, loader = make()
+    referee = Referee(game.train())
+    draw = CountedDraw(loader, Progress())
+    best = 0.0
+    deadline = time.perf_counter() + 2.0
+    with own_threads(threads), contextlib.suppress(NonFinite):
         for number in range(12):
             start, images = time.perf_counter(), draw.images
-            seed_round(0, number, device)
-            referee.play_round(draw)
+            with own_generators(round_seed(0, number), device):
+                referee.play_round(draw)
             now = time.perf_counter()
             if number:  # the first round pays for allocation and kernel selection
                 best = max(best, (draw.images - images) / (now - start))
             if now > deadline and number:
-                break
+                return best
         return best
-    except NonFinite:
-        return 0.0
-    finally:
-        torch.set_num_threads(before)
+    return 0.0

@@ -24,7 +24,7 @@ from genarena.kinds import kind_of
 from genarena.models import MODELS
 from genarena.precision import PRECISIONS
 from genarena.referee import Referee, Round
-from genarena.trainer import CountedDraw, Progress, seed_round
+from genarena.trainer import CountedDraw, Progress, round_seed
 
 NAMES = sorted(MODELS)
 GAMES = sorted(name for name, model in MODELS.items() if issubclass(model, Game))
@@ -94,7 +94,7 @@ def play(game: Game, draw: CountedDraw, rounds: int, seed: int = 0) -> list[Roun
     referee = Referee(game)
     results = []
     for number in range(rounds):
-        seed_round(seed, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(seed, number))
         results.append(referee.play_round(draw))
     return results
 
@@ -254,7 +254,7 @@ def test_bfloat16_changes_little_and_leaves_all_state_float32(
         game, draw = set_up(name, datasets[kind], precision=precision)
         referee = Referee(game)
         for number in range(2):
-            seed_round(0, number, torch.device("cpu"))
+            torch.manual_seed(round_seed(0, number))
             result = referee.play_round(draw)
         losses[precision] = {**result.losses, **result.gradient_norms}
         assert {v.dtype for v in losses[precision].values()} == {torch.float32}

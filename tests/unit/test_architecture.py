@@ -19,7 +19,7 @@ RANK = {
     "distributed": 0,
     "files": 1,
     "own_code": 1,
-    "machine": 0,
+    "machine": 1,
     "precision": 0,
     "data": 2,
     "budget": 2,
@@ -58,7 +58,7 @@ RANK = {
 # What a module may import where its rank alone would allow more; None is any lower rank.
 ONLY = {
     "distributed": set(),
-    "machine": set(),
+    "machine": {"errors"},
     "files": {"errors"},
     "own_code": {"errors"},
     "data": {"errors", "files"},
@@ -67,15 +67,19 @@ ONLY = {
     "precision": set(),
     "nets": {"data", "distributed", "precision"},
     "objectives": {"data", "distributed", "errors", "precision"},
-    "metrics": {"data", "nets", "errors", "files", "own_code"},
+    "metrics": {"data", "nets", "errors", "files", "machine", "own_code"},
     "referee": {"errors", "game", "distributed", "precision"},
-    "trainer": {"referee", "game", "data", "budget", "checkpoint", "events", "distributed", "errors"},
+    "trainer": {"referee", "game", "data", "budget", "checkpoint", "events", "distributed", "errors", "machine"},
 }
 
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 TORCH_FREE = {"errors", "files", "budget", "events", "report"}  # read and shown without waiting for torch
-SEEDERS = {"trainer.py", "fitted.py", "metrics/classifier.py"}  # they seed torch's own generator: a round, a start
-GLOBAL_SEEDS = {"manual_seed", "manual_seed_all", "seed_all"}
+LENDER = "machine.py"  # borrows torch's global state, and gives it back
+GLOBAL_STATE = {
+    *("manual_seed", "manual_seed_all", "seed_all", "set_rng_state", "set_rng_state_all", "fork_rng"),
+    *("set_num_threads", "set_num_interop_threads", "set_default_dtype", "set_default_device"),
+    *("use_deterministic_algorithms"),
+}
 GENERATORS = {"default_rng", "Generator", "Philox", "SeedSequence", "BitGenerator"}
 
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -147,8 +151,8 @@ def _calls(call: ast.Call, relative: str) -> Iterator[str]:
     if name.startswith(("np.random.", "numpy.random.")) and last not in GENERATORS:
         yield f"{name}: NumPy's global generator"
     # `torch.Generator().manual_seed(s)` seeds a generator of its own, and has no dotted name.
-    if last in GLOBAL_SEEDS and name.startswith("torch.") and relative not in SEEDERS:
-        yield f"{name}: a global seed"
+    if last in GLOBAL_STATE and name.startswith("torch.") and relative != LENDER:
+        yield f"{name}: torch's global state"
 
 
 def test_every_module_has_a_rank_and_the_page_on_architecture_shows_it():
@@ -206,6 +210,8 @@ def test_only_one_file_knows_torch_distributed(path):
         "torch.manual_seed(0)",
         "torch.default_generator.manual_seed(0)",
         "torch.cuda.manual_seed_all(0)",
+        "torch.set_num_threads(2)",
+        "with torch.random.fork_rng(devices=[]): pass",
     ],
 )
 def test_the_checker_finds_what_it_looks_for(line):

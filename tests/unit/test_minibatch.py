@@ -18,7 +18,7 @@ from genarena.models import MODELS
 from genarena.nets.minibatch import KERNELS, MinibatchDiscrimination, MinibatchStddev, minibatch_stddev
 from genarena.objectives.adversarial import r1_penalty
 from genarena.referee import Referee
-from genarena.trainer import CountedDraw, Progress, seed_round
+from genarena.trainer import CountedDraw, Progress, round_seed
 
 NAMES = ("stddev", "discrimination")
 IMAGE, VECTOR = ImageSpec(1, 8, 8), VectorSpec(3, (0.0,) * 3, (1.0,) * 3)
@@ -163,7 +163,7 @@ def test_scores_do_not_depend_on_the_examples_beside(minibatch: str, images: Dat
         ),
     )
     for number in range(3):
-        seed_round(0, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(0, number))
         referee.play_round(draw)
     x = draw().x
     together = game.eval().anomaly_score(x)
@@ -255,7 +255,7 @@ def test_games_play_with_them(name: str, minibatch: str, images: Dataset) -> Non
     referee = Referee(game.train())
     before = {k: v.clone() for k, v in game.discriminator.state_dict().items()}
     for number in range(4):
-        seed_round(0, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(0, number))
         result = referee.play_round(draw)
         assert all(torch.isfinite(loss) for loss in result.losses.values())
     assert all(not torch.equal(v, before[k]) for k, v in game.discriminator.state_dict().items())

@@ -38,7 +38,7 @@ from genarena.kinds import kind_of
 from genarena.metrics.frechet import frechet_distance
 from genarena.models import MODELS
 from genarena.models.autoencoder import Autoencoder
-from genarena.trainer import Interrupted, Trainer
+from genarena.trainer import Trainer
 
 NETWORK = {"architecture": "mlp", "width": 8, "depth": 2, "decoder_norm": "batch"}
 SMALL = {"latent_dim": 2, "batch_size": 16, "network": NETWORK}
@@ -431,16 +431,19 @@ def _handlers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_handlers")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_ends(make: Callable[..., Trainer], tmp_path: Path, number: int, code: int) -> None:
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_saves_and_ends(
+    make: Callable[..., Trainer], tmp_path: Path, number: int, ends: type[BaseException]
+) -> None:
     whole = make(folder=tmp_path / "whole")
     whole.run()
     trainer = make(checkpoint_seconds=1e6)
     handler = signal.getsignal(number)
     signalling(trainer, number, at=7)
-    with pytest.raises(Interrupted) as ended:
+    with pytest.raises(ends) as ended:
         trainer.run()
-    assert ended.value.exit_code == code
+    assert not isinstance(ended.value, Exception), "anyone's `except Exception` would go on after Ctrl-C"
+    assert getattr(ended.value, "code", 143) == 143
     assert trainer.folder.steps()[0] == 8
     assert signal.getsignal(number) is handler
     resumed = make()
@@ -500,13 +503,11 @@ def test_time_adds_up_over_rounds_and_resumptions(make: Callable[..., Trainer]) 
 
 def test_rounds_and_seeds_draw_different_noise() -> None:
     def noise(seed: int, number: int) -> list[float]:
-        module.seed_round(seed, number, torch.device("cpu"))
-        return torch.rand(4).tolist()
+        return torch.rand(4, generator=torch.Generator().manual_seed(module.round_seed(seed, number))).tolist()
 
-    with torch.random.fork_rng():
-        drawn = [noise(seed, number) for seed in range(20) for number in (0, 1, 2, 10**9)]
-        assert len({tuple(row) for row in drawn}) == 80
-        assert noise(3, 2) == drawn[14]
+    drawn = [noise(seed, number) for seed in range(20) for number in (0, 1, 2, 10**9)]
+    assert len({tuple(row) for row in drawn}) == 80
+    assert noise(3, 2) == drawn[14]
 
 
 def test_what_is_served_is_the_average_where_there_is_one(make: Callable[..., Trainer], tmp_path: Path) -> None:

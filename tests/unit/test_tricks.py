@@ -23,7 +23,7 @@ from genarena.models.vae import VAE
 from genarena.nets import augment
 from genarena.objectives.adversarial import LOSSES, dragan_penalty, feature_matching, r1_penalty, smoothing
 from genarena.referee import Average, Referee
-from genarena.trainer import CountedDraw, Progress, seed_round
+from genarena.trainer import CountedDraw, Progress, round_seed
 
 SMALL: dict[str, Any] = {"latent_dim": 4, "batch_size": 16, "network": {"width": 8, "depth": 2}, "average_images": 0}
 
@@ -38,7 +38,7 @@ def set_up(dataset: Dataset, model: Any = GAN, **settings: Any) -> tuple[Any, Co
 def play(game: Any, draw: CountedDraw, rounds: int = 1) -> Referee:
     referee = Referee(game)
     for number in range(rounds):
-        seed_round(0, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(0, number))
         referee.play_round(draw)
     return referee
 
@@ -66,10 +66,10 @@ def test_the_relativistic_loss_compares_pairs() -> None:
 
 def test_a_relativistic_generator_looks_at_real_examples(images: Dataset) -> None:
     game, draw = set_up(images, loss="relativistic", penalty="none")
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     turns = list(game.play(draw))
     real = draw_of(images)().x
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     fake = game.decode(game.prior(16, real))
     expected = F.softplus(game.logit(real) - game.logit(fake)).mean()
     torch.testing.assert_close(turns[1].losses["generator"], expected)
@@ -102,10 +102,10 @@ def test_feature_matching_is_the_distance_of_means() -> None:
 
 def test_a_generator_can_match_features(images: Dataset) -> None:
     game, draw = set_up(images, generator_loss="feature-matching", penalty="none")
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     turns = list(game.play(draw))
     loss = turns[1].losses["generator"]
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     real = draw_of(images)().x
     fake = game.decode(game.prior(16, real))
     maps = [game.discriminator.hidden(x)[-1].detach() for x in (real, fake)]
@@ -149,7 +149,7 @@ def test_penalties_count_turns_and_not_the_parts_of_a_batch(
     game, draw = set_up(images, penalty_every=every, accumulate=accumulate)
     found = []
     for number in range(8 // accumulate):
-        seed_round(0, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(0, number))
         found += [bool(move.terms["penalty"] > 0) for move in game.play(draw) if "discriminator" in move.losses]
     assert {batch for batch, penalised in enumerate(found, 1) if penalised} == due
 
@@ -258,7 +258,7 @@ def test_the_referee_steps_once_for_all_parts(images: Dataset) -> None:
             steps[player] += 1
 
         optimizer.register_step_pre_hook(count)
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     result = referee.play_round(draw)
     assert steps == {"discriminator": 1, "generator": 1}
     assert draw.images == 48
@@ -274,7 +274,7 @@ def test_rates_halve_with_the_images_seen(images: Dataset) -> None:
     referee = Referee(game)
     seen = []
     for number in range(4):
-        seed_round(0, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(0, number))
         referee.play_round(draw)
         seen.append(referee.optimizers["vae"].param_groups[0]["lr"])
     assert seen == pytest.approx([1e-3 * 0.5 ** (16 * i / 32) for i in range(4)])

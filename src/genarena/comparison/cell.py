@@ -12,15 +12,13 @@ import sys
 import threading
 from pathlib import Path
 
-import torch
-
 from ..data.store import load_dataset
 from ..errors import GenarenaError, UsageError
 from ..files import read_json, write_json
 from ..fit import fit, plan
 from ..fitted import load_model
+from ..machine import use_threads
 from ..metrics import Evaluator
-from ..trainer import Interrupted
 from ..uses import USES, Context, hidden_class
 from .measure import draw_pictures, measure_run, monitor, read_scores, weights_of, write_scores
 from .plan import Cell, Plan
@@ -51,7 +49,7 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
     if read_scores(run, evaluator.hash, uses, comparison.checkpoint) is not None:
         return
     if fitted.device.type == "cpu" and threads:
-        torch.set_num_threads(threads)
+        use_threads(threads)
     result = read_json(run / "result.json")
     checkpoint, digest = weights_of(result, comparison.checkpoint)
     if checkpoint == "best":
@@ -76,8 +74,8 @@ def main(arguments: list[str]) -> int:
         if cell is None:
             raise UsageError(f"the plan has no run '{cell_id}'.")
         run_cell(folder, cell, comparison, threads)
-    except Interrupted as stop:
-        return stop.exit_code
+    except KeyboardInterrupt:
+        return 130
     except GenarenaError as error:
         write_json(failure, {"reason": str(error)})
         return error.exit_code

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import GenarenaError
 from ..events import last_event
 from ..files import read_json
-from ..trainer import Interrupted
+from ..trainer import interruption
 from .plan import Cell, Plan
 
 POLL_SECONDS = 0.2
@@ -83,8 +83,8 @@ def run_cells(
 
     Raises
     ------
-    Interrupted
-        After SIGINT or SIGTERM, once the runs have saved and ended; a second signal ends them at once.
+    KeyboardInterrupt, SystemExit
+        After SIGINT and SIGTERM, once the runs have saved and ended; a second signal ends them at once.
     """
     waiting = list(plan.cells)
     active: list[Worker] = []
@@ -111,10 +111,10 @@ def run_cells(
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGINT and SIGTERM raise `Interrupted`, so that what runs inside can tidy up."""
+    """SIGINT and SIGTERM raise what `interruption` says, so that what runs inside can tidy up."""
 
     def interrupt(number: int, _frame: object) -> None:
-        raise Interrupted(number)
+        raise interruption(number)
 
     ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
     previous = {number: signal.signal(number, interrupt) for number in ours}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.fields import ImageSpec
+from ..machine import own_generators
 from .spaces import NetRecord, TargetSpec, normalise
 
 SKILL = 0.8  # an accuracy of 0.9 with two classes, 0.82 with ten; below it, what the features mean is in doubt
@@ -60,9 +61,7 @@ def train_classifier(
     order = np.random.default_rng(seed).permutation(len(values))
     held = order[: max(1, min(len(order) // 10, _HELD_OUT))]
     rows = order[len(held) :]
-    with torch.random.fork_rng(devices=[]):
-        # dropped again on leaving: nothing outside sees this generator move
-        torch.default_generator.manual_seed(seed)
+    with own_generators(seed):
         net = record.build(spec).train().requires_grad_(True)
         best, accuracy = _fit(net, spec, values, labels, rows, held, images)
     net.load_state_dict(best)

@@ -23,6 +23,7 @@ from torch import nn
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import RunError, UsageError
 from ..files import sha256_of
+from ..machine import own_generators
 from ..own_code import load_class, split_source
 
 KIND = "own"
@@ -92,7 +93,7 @@ class OwnNet:
             Where names or shapes are others than the network's, a weight is not finite, or what the network gives is not
             one row of features an example, the same each time.
         """
-        with torch.random.fork_rng(devices=[]):
+        with own_generators(0):
             net = self.build(spec)
         state = net.state_dict()
         try:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import UsageError
 from ..files import write_atomic
+from ..machine import own_generators
 from ..nets.features import ClassifierNet, Pixels, RandomConvFeatures, RandomMLPFeatures, VectorClassifierNet
 from . import own
 from .own import OwnNet
@@ -179,7 +180,7 @@ class FeatureSpace:
             with safe_open(path, framework="pt") as file:
                 record = json.loads((file.metadata() or {})["genarena"])
                 records = _checked_nets(record, spec, path.with_suffix(".py"), trust)
-                with torch.random.fork_rng(devices=[]):  # layers draw initial weights, which are replaced below
+                with own_generators(0):  # layers draw initial weights, which are replaced below
                     nets = [r.build(spec) for r in records]
                 tensors = _checked_tensors(file, nets)
             for index, net in enumerate(nets):
