@@ -18,12 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import RunError, StorageError
-from .files import read_json, sha256_of, sync_folder, write_atomic, write_json
+from .files import (
+    LARGEST_FILE,
+    LARGEST_HEADER,
+    LARGEST_JSON,
+    open_tensors,
+    read_bytes,
+    read_json,
+    sha256_of,
+    sync_folder,
+    write_atomic,
+    write_json,
+)
 
 FORMAT = 1
 KEEP = 2
@@ -51,8 +62,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         os.fsync(file.fileno())
 
 
-def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Read a safetensors file whose names, shapes and types must be those of `expected`.
+def read_tensors(
+    path: Path, expected: Mapping[str, Tensor] | None = None, most: int = LARGEST_FILE
+) -> dict[str, Tensor]:
+    """Read a safetensors file of at most `most` bytes, whose names, shapes and types must be those of `expected`.
 
     The header is compared before any tensor is created.
 
@@ -62,7 +75,7 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> di
         Where the file is damaged or holds something else.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path, most) as file:
             names = set(file.keys())
             if expected is not None:
                 if names != set(expected):
@@ -75,7 +88,7 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> di
                     if tuple(file.get_slice(name).get_shape()) != tuple(tensor.shape):
                         raise RunError(f"'{path}': tensor '{name[:80]}' has another shape than its configuration says.")
             tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise RunError(f"'{path}' cannot be read as safetensors ({error}).") from None
     if expected is not None and any(tensors[n].dtype != t.dtype for n, t in expected.items()):
         raise RunError(f"'{path}' holds tensors of another type than its configuration says.")
@@ -169,7 +182,7 @@ class RunFolder:
         path = folder / _MANIFEST
         manifest = read_json(path)
         files = manifest.get("files") if isinstance(manifest, dict) else None
-        if not isinstance(files, dict) or path.read_bytes() != _manifest(files):
+        if not isinstance(files, dict) or read_bytes(path, LARGEST_JSON) != _manifest(files):
             newer = (
                 isinstance(manifest, dict) and isinstance(manifest.get("format"), int) and manifest["format"] > FORMAT
             )
@@ -191,8 +204,13 @@ class RunFolder:
             read_json(folder / "state.json"),
             read_tensors(folder / "model.safetensors", model),
             read_tensors(folder / "ema.safetensors", ema),
-            read_tensors(folder / "optimizer.safetensors"),
+            read_tensors(folder / "optimizer.safetensors", most=_most_moments(model)),
         )
+
+
+def _most_moments(model: Mapping[str, Tensor]) -> int:
+    """Bytes that an optimizer's file may have: three moments a weight and a step count each, with their names."""
+    return sum(3 * t.numel() * t.element_size() + 4096 for t in model.values()) + LARGEST_HEADER
 
 
 def _manifest(files: Mapping[str, Any]) -> bytes:

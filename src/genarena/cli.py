@@ -16,6 +16,7 @@ import typer
 from . import __version__, cli_latent, cli_model
 from .cli_common import Data, DataDir, For, Json, Run
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError, visible
+from .files import LARGEST_YAML, parse_yaml, read_bytes
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -275,14 +276,12 @@ def _open(data: str, size: str | None, data_dir: Path | None, max_bad: float) ->
 
 def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:
     """Settings from a YAML file, then from ``key.sub=value`` pairs (values are YAML)."""
-    import yaml
-
     settings: dict[str, Any] = {}
     if config is not None:
         try:
-            loaded = yaml.safe_load(config.read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise UsageError(f"configuration '{config}' cannot be read: {' '.join(str(error).split())}.") from None
+            loaded = parse_yaml(read_bytes(config, LARGEST_YAML).decode())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"configuration '{config}' cannot be read: {error}.") from None
         if not isinstance(loaded, dict):
             raise UsageError(f"configuration '{config}' is not a mapping of settings.")
         settings = loaded
@@ -297,8 +296,8 @@ def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:
             if not isinstance(place, dict):
                 raise UsageError(f"--set {pair}: '{part}' is a value, not a group of settings.")
         try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
+            place[last] = parse_yaml(text)
+        except ValueError:
             place[last] = text
     return settings
 

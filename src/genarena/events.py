@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .errors import RunError
+from .files import check_values, open_regular, read_bytes
+
+_LARGEST = 16 * 2**20  # bytes: some ten thousand records; a run writes hundreds
 _TAIL = 16 * 1024  # bytes: many records long
 
 
@@ -84,17 +89,30 @@ class Sink(Protocol):
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The records of an events file; a torn or damaged line is skipped."""
-    records = []
-    if path.is_file():
-        for line in path.read_bytes().splitlines():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(record, dict):
-                records.append(record)
-    return records
+    """The records of an events file; a torn or damaged line is skipped.
+
+    Raises
+    ------
+    RunError
+        Where it is no regular file, or larger than a run writes.
+    """
+    try:
+        content = read_bytes(path, _LARGEST)
+        check_values(content.decode("latin-1"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise RunError(f"'{path}' holds {error}: not a file genarena wrote.") from None
+    return [record for line in content.splitlines() if (record := _record(line)) is not None]
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """What a line holds, or None where it is torn or damaged."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def episodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -118,19 +136,12 @@ def episodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def last_event(path: Path) -> dict[str, Any] | None:
     """The newest whole record of an events file, read from its end."""
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _TAIL))
-            lines = file.read().splitlines()
+        with open_regular(path) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            lines = file.read(_TAIL).splitlines()
     except OSError:
         return None
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict):
-            return record
-    return None
+    return next((record for line in reversed(lines) if (record := _record(line)) is not None), None)
 
 
 class JsonLines:

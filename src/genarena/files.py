@@ -1,16 +1,25 @@
-"""Files written as a whole or not at all, and records read from anywhere: JSON of bounded size, without NaN."""
+"""Files written as a whole or not at all, and the one door for files read from anywhere: regular ones of bounded size."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import RunError
 
-LARGEST_JSON = 64 * 2**20  # bytes
+LARGEST_FILE = 20 * 10**9  # bytes, as all that follow
+LARGEST_JSON = 24 * 2**20
+LARGEST_YAML = 256 * 2**10
+LARGEST_CODE = 2**20
+LARGEST_HEADER = 4 * 2**20  # of a safetensors file: some ten thousand tensors
+MOST_VALUES = 1_000_000  # in one JSON document
 
 
 def sync_folder(folder: Path) -> None:
@@ -39,24 +48,128 @@ def write_json(path: Path, record: Any) -> None:
     write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
 
 
+class UnfitFile(RunError, OSError):
+    """A file that is not opened to be read: no regular one, or larger than what it should hold.
+
+    To the readers of run folders it is a corrupt file, to those of data one that cannot be read.
+    """
+
+
+def open_regular(path: str | Path, most: int = LARGEST_FILE) -> io.BufferedReader:
+    """Open a regular file of at most `most` bytes; neither a pipe nor a device keeps anybody waiting.
+
+    Raises
+    ------
+    UnfitFile
+        Where it is something else, or larger.
+    OSError
+        Where the system refuses.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnfitFile(f"'{path}' is no regular file: a folder, a pipe or a device.")
+        if status.st_size > most:
+            raise UnfitFile(f"'{path}' is larger than {_size(most)}: not a file genarena wrote or reads.")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_bytes(path: str | Path, most: int) -> bytes:
+    """The content of a regular file of at most `most` bytes; raises as `open_regular` does."""
+    with open_regular(path, most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # it grew
+        raise UnfitFile(f"'{path}' is larger than {_size(most)}.")
+    return content
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MB" if count >= 2**20 else f"{count >> 10} kB"
+
+
 def read_json(path: Path) -> Any:
     """Read JSON of bounded size; NaN and infinity, which `write_json` never writes, come back as None.
 
     Raises
     ------
     RunError
-        Where it is missing, too large or not JSON.
+        Where it is missing, no regular file, too large or not JSON.
     """
     try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise RunError(f"'{path}' is larger than {LARGEST_JSON >> 20} MB: not a file genarena wrote.")
-        return json.loads(path.read_bytes(), parse_constant=lambda _: None)
+        return parse_json(read_bytes(path, LARGEST_JSON))
     except FileNotFoundError:
         raise RunError(f"'{path}' does not exist.") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is not readable JSON ({error}).") from None
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON of a bounded number of values: an empty list takes two bytes in a file and sixty in memory.
+
+    Raises
+    ------
+    ValueError, RecursionError
+        Where it holds more, or is not JSON.
+    """
+    text = text if isinstance(text, str) else text.decode()
+    check_values(text)
+    return json.loads(text, parse_constant=lambda _: None)
+
+
+def check_values(text: str) -> None:
+    """Raise `ValueError` for JSON of too many values, before any is made."""
+    if sum(map(text.count, ",{[")) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
+
+
+def parse_yaml(text: str) -> Any:
+    """Parse YAML without aliases, by which a few lines would stand for billions of values.
+
+    Raises
+    ------
+    ValueError
+        Where it has any, is too long or not YAML.
+    """
+    import yaml
+
+    if len(text) > LARGEST_YAML:
+        raise ValueError(f"it is longer than {_size(LARGEST_YAML)}")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("it has an alias (*name): write the value out")
+        return yaml.safe_load(text)
+    except Exception as error:  # its constructors raise nearly anything
+        raise ValueError(" ".join(str(error).split())) from None
+
+
+@contextmanager
+def open_tensors(path: Path, most: int = LARGEST_FILE) -> Iterator[Any]:
+    """A safetensors file of at most `most` bytes, as `safetensors.safe_open` gives it, its header bounded before it is read.
+
+    Raises
+    ------
+    ValueError
+        Where it is damaged or its header is too large.
+    OSError
+        As `open_regular`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with open_regular(path, most) as file:
+        if int.from_bytes(file.read(8), "little") > LARGEST_HEADER:
+            raise ValueError(f"its header is not one of at most {_size(LARGEST_HEADER)}")
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise ValueError(str(error)) from None
+
+
 def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
+    """Of a regular file; raises as `open_regular` does."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

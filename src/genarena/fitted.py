@@ -16,7 +16,7 @@ from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like
 from .errors import CapabilityError, DataError, RunError, UsageError
-from .files import read_json, sha256_of, write_json
+from .files import LARGEST_CODE, read_bytes, read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
 from .machine import own_generators
@@ -25,6 +25,7 @@ from .own_code import load_class
 
 BATCH = 500
 CALIBRATION = "calibration.safetensors"
+_LARGEST_CALIBRATION = 2**20  # bytes; training keeps the scores of some thousands
 
 
 def build(model_class: type[Model], config: Any, schema: Schema, seed: int) -> Model:
@@ -413,7 +414,7 @@ def load_model(
     model.load_state_dict(read_tensors(weights, model.state_dict()))
     fitted = FittedModel(model, record, device)
     if checkpoint == "last" and (folder / CALIBRATION).is_file():  # whose scores are those of the last weights
-        scores = read_tensors(folder / CALIBRATION).get("anomaly_score")
+        scores = read_tensors(folder / CALIBRATION, most=_LARGEST_CALIBRATION).get("anomaly_score")
         fitted.calibration = None if scores is None or scores.ndim != 1 else scores.float().numpy()
     return fitted
 
@@ -442,6 +443,6 @@ def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
             f"'{folder}' brings its own Python code (model.py): read it, then load with --trust (trust=True)."
         )
     path = folder / "model.py"
-    if not path.is_file() or path.read_text(encoding="utf-8") != record["code"]:
+    if not path.is_file() or read_bytes(path, LARGEST_CODE).decode(errors="replace") != record["code"]:
         raise RunError(f"'{path}' is not the code that this model was trained with.")
     return load_class(path, record["model"], Model, "model")

@@ -280,7 +280,7 @@ def test_no_file_is_read_that_is_too_large(tmp_path: Path) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as file:
         file.truncate(65 * 2**20)  # sparse: nothing is written
-    with pytest.raises(RunError, match="larger than 64 MB"):
+    with pytest.raises(RunError, match="larger than 24 MB"):
         read_json(path)
 
 

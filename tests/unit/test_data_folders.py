@@ -361,11 +361,11 @@ def test_zip_bombs_are_refused(tmp_path):
 
 def test_zip_promises_are_checked(tmp_path, monkeypatch):
     path = _zip(tmp_path / "a.zip", _many())
-    monkeypatch.setattr("genarena.data.folder.MAX_MEMBERS", 9)
-    with pytest.raises(DataError, match="10 members"):
+    monkeypatch.setattr("genarena.data.archives.MAX_LIST", 500)
+    with pytest.raises(DataError, match="list of members has 520 bytes, more than 500"):
         open_dataset(path)
     monkeypatch.undo()
-    monkeypatch.setattr("genarena.data.folder.MAX_BYTES", 1000)
+    monkeypatch.setattr("genarena.data.archives.MAX_BYTES", 1000)
     with pytest.raises(DataError, match="unpack to more"):
         open_dataset(path)
 

@@ -503,7 +503,7 @@ def test_a_missing_or_plain_file_is_no_space(digit_data: Dataset, tmp_path: Path
         FeatureSpace.load(plain, digit_data.schema.target)
     with plain.open("wb") as file:
         file.truncate(257 * 2**20)  # sparse: nothing is written
-    with pytest.raises(UsageError, match="larger than 256 MiB"):
+    with pytest.raises(UsageError, match="larger than 256 MB"):
         FeatureSpace.load(plain, digit_data.schema.target)
 
 

@@ -96,7 +96,7 @@ def test_damage_is_a_run_error(stored: Path, damage: Callable[[Path], None]) -> 
 def test_a_huge_record_is_not_read(stored: Path) -> None:
     with (stored / "dataset.json").open("r+b") as file:
         file.truncate(65 * 2**20)
-    with pytest.raises(RunError, match="larger than 64 MB"):
+    with pytest.raises(RunError, match="larger than 24 MB"):
         load_dataset(stored)
 
 

@@ -6,17 +6,20 @@ Headers are read and checked before an array is allocated, and nothing is ever u
 from __future__ import annotations
 
 import math
+import os
 import re
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from ..errors import DataError, UsageError
-from .raw import MAX_BYTES, SPLIT_NAMES, Raw, consecutive
+from ..files import open_regular
+from .archives import open_member, open_zip
+from .raw import MAX_BYTES, SPLIT_NAMES, Raw, consecutive, fill
 
 IMAGES_KEYS = ("images", "image", "x", "data")
 LABELS_KEYS = ("labels", "label", "y", "targets", "target")
@@ -30,17 +33,33 @@ _READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.form
 class _Header:
     shape: tuple[int, ...]
     dtype: np.dtype
+    order: Literal["C", "F"]
 
 
 def read_npy(path: Path) -> Raw:
     """Read one array without labels; raises `DataError` for files that are broken or hold objects."""
     try:
-        with path.open("rb") as stream:
-            _check_header(stream, path.stat().st_size, path.name)
-        values = np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        values = open_array(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"'{path}' is not a usable .npy file: {error}.") from error
     return from_arrays({"": values}, {}, path.stem)
+
+
+def open_array(path: Path) -> np.ndarray:
+    """A ``.npy`` file, memory-mapped: copied where it is written to, since torch wants that and the file must not change.
+
+    Raises
+    ------
+    DataError
+        Where its header is damaged, describes Python objects or other bytes than there are.
+    OSError, ValueError
+        Where it cannot be opened or mapped.
+    """
+    with open_regular(path) as stream:
+        header = _check_header(stream, os.fstat(stream.fileno()).st_size, path.name)
+        if not math.prod(header.shape):
+            return np.empty(header.shape, header.dtype)
+        return np.memmap(stream, header.dtype, "c", stream.tell(), header.shape, header.order)
 
 
 def read_npz(path: Path, images_key: str | None, labels_key: str | None) -> Raw:
@@ -57,26 +76,31 @@ def read_npz(path: Path, images_key: str | None, labels_key: str | None) -> Raw:
         If a given key is not in the file.
     """
     try:
-        headers = _npz_headers(path)
-        images = _find(headers, images_key, IMAGES_KEYS, "images_key") or _only_array(headers, path)
-        labels = _find(headers, labels_key, LABELS_KEYS, "labels_key")
-        with np.load(path, allow_pickle=False) as stored:
-            raw = from_arrays(
-                {split: stored[key] for split, key in images.items()},
-                {split: stored[key] for split, key in labels.items()},
-                path.stem,
-            )
-            names = headers.get("classes")
-            if names and names.dtype.kind == "U" and len(names.shape) == 1 and _is_whole(raw.labels):
-                raw.classes = tuple(str(name) for name in stored["classes"])
-            idle = sorted(set(headers) - {*images.values(), *labels.values(), "classes"})
-            if idle:
-                raw.notes.append(
-                    f"arrays not used: {', '.join(idle)} (classes are read from one called labels, or labels_key in Python)"
-                )
-            return raw
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, zlib.error) as error:
+        with open_zip(path) as archive:
+            return _from_npz(archive, path, images_key, labels_key)
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error) as error:
         raise DataError(f"'{path}' is not a usable .npz file: {error}.") from error
+
+
+def _from_npz(archive: zipfile.ZipFile, path: Path, images_key: str | None, labels_key: str | None) -> Raw:
+    members = _members(archive, path)
+    headers = {key: _header_of(archive, info, key) for key, info in members.items()}
+    images = _find(headers, images_key, IMAGES_KEYS, "images_key") or _only_array(headers, path)
+    labels = _find(headers, labels_key, LABELS_KEYS, "labels_key")
+    raw = from_arrays(
+        {split: _read_member(archive, members[key], key) for split, key in images.items()},
+        {split: _read_member(archive, members[key], key) for split, key in labels.items()},
+        path.stem,
+    )
+    names = headers.get("classes")
+    if names and names.dtype.kind == "U" and len(names.shape) == 1 and _is_whole(raw.labels):
+        raw.classes = tuple(str(name) for name in _read_member(archive, members["classes"], "classes"))
+    idle = sorted(set(headers) - {*images.values(), *labels.values(), "classes"})
+    if idle:
+        raw.notes.append(
+            f"arrays not used: {', '.join(idle)} (classes are read from one called labels, or labels_key in Python)"
+        )
+    return raw
 
 
 def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Raw:
@@ -200,24 +224,38 @@ def _float_range(low: float, high: float) -> tuple[float, float, str]:
     return 0.0, 0.0, ""
 
 
-def _npz_headers(path: Path) -> dict[str, _Header]:
-    headers = {}
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            if info.filename.endswith(".npy"):
-                key = info.filename.removesuffix(".npy")
-                with archive.open(info) as stream:
-                    headers[key] = _check_header(stream, info.file_size, key)
-    if not headers:
+def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        if info.filename.endswith(".npy"):
+            key = info.filename.removesuffix(".npy")
+            if key in members:
+                raise DataError(f"'{path}' holds two arrays '{key}': save it again with one of each name.")
+            members[key] = info
+    if not members:
         raise DataError(f"'{path}' holds no arrays.")
-    return headers
+    return members
+
+
+def _header_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str) -> _Header:
+    with open_member(archive, info) as stream:
+        return _check_header(stream, info.file_size, key)
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, key: str) -> np.ndarray:
+    with open_member(archive, info) as stream:
+        header = _check_header(stream, info.file_size, key)
+        content = np.empty(info.file_size - stream.tell(), np.uint8)
+        if fill(content, stream) != len(content):
+            raise DataError(f"array '{key}' does not have the {len(content):,} bytes that its file promises.")
+    return content.view(header.dtype).reshape(header.shape, order=header.order)
 
 
 def _check_header(stream: IO[bytes], stored: int, key: str) -> _Header:
     """Read an array's header and check it against the bytes that are there, before anything is allocated."""
     try:
         version = np.lib.format.read_magic(stream)
-        shape, _, dtype = _READ_HEADER[version](stream)
+        shape, fortran, dtype = _READ_HEADER[version](stream)
     except Exception as error:  # a hostile header makes its parser raise nearly anything
         raise DataError(f"array '{key}' has no readable header: {error}. Save it again as plain numbers.") from error
     if dtype.hasobject:
@@ -228,7 +266,7 @@ def _check_header(stream: IO[bytes], stored: int, key: str) -> _Header:
             f"the header of array '{key}' promises {size:,} bytes, but {stored - stream.tell():,} are stored "
             f"(at most {MAX_BYTES:,} are read)."
         )
-    return _Header(shape, dtype)
+    return _Header(shape, dtype, "F" if fortran else "C")
 
 
 def _find(headers: dict[str, _Header], given: str | None, known: tuple[str, ...], option: str) -> dict[str, str]:

@@ -22,8 +22,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import pooch
 
-from ..errors import DataError, StorageError
+from ..errors import DataError, GenarenaError, StorageError
+from ..files import read_json
 from . import pictures
+from .arrays import open_array
 from .fields import Quarantined
 from .raw import MAX_BYTES, Progress
 
@@ -231,23 +233,18 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool) -> Deco
     side.write_text(json.dumps(record))
     os.replace(part, target)
     os.replace(side, target.with_suffix(".json"))  # last: a reader believes only what has a record
-    return Decoded(_view(_map(target), good, grey), decoded.quarantined, decoded.notes)
-
-
-def _map(path: Path) -> np.ndarray:
-    # Copy-on-write: torch wants a writable array, and the file must not change.
-    return np.load(path, mmap_mode="c", allow_pickle=False)
+    return Decoded(_view(open_array(target), good, grey), decoded.quarantined, decoded.notes)
 
 
 def _load(key: str) -> Decoded | None:
     """What the cache holds for this key, or None where that is nothing usable."""
     path = cache_folder() / f"{key}.npy"
     try:
-        record = json.loads(path.with_suffix(".json").read_text())
-        values = _map(path)
+        record = read_json(path.with_suffix(".json"))
+        values = open_array(path)
         if values.shape != tuple(record["shape"]) or values.dtype != np.uint8:
             return None
         quarantined = [Quarantined(**entry) for entry in record["quarantined"]]
         return Decoded(_view(values, record["good"], record["grey"]), quarantined, record["notes"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (GenarenaError, OSError, ValueError, KeyError, TypeError):
         return None

@@ -19,12 +19,12 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import DataError
+from ..files import open_regular
+from .archives import open_member, open_zip
 from .decoding import Member, PictureOptions, decode_all
 from .pictures import SUFFIXES
-from .raw import MAX_BYTES, SPLIT_NAMES, Raw
+from .raw import SPLIT_NAMES, Raw
 
-MAX_MEMBERS = 1_000_000
-MAX_RATIO, RATIO_FROM_BYTES = 100, 10_000_000
 MAX_FILE_BYTES = 500_000_000
 
 
@@ -66,11 +66,7 @@ def read_zip(path: Path, options: PictureOptions) -> Raw:
     DataError
         If the file is broken, encrypted, too large, without pictures, or too many of them are unusable.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise DataError(f"'{path}' is not a usable zip file: {error}.") from error
-    with archive:
+    with open_zip(path) as archive:
         members, notes = _list_zip(archive, path)
         if not members:
             raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) in '{path}'.")
@@ -93,20 +89,13 @@ def _raise(error: OSError) -> None:
 
 
 def _open_file(path: Path) -> BinaryIO:
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"the file is larger than {MAX_FILE_BYTES // 10**6} MB")
-    return path.open("rb")
+    return open_regular(path, MAX_FILE_BYTES)
 
 
 def _list_zip(archive: zipfile.ZipFile, path: Path) -> tuple[list[Member], list[str]]:
-    infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise DataError(f"'{path}' has {len(infos):,} members, more than {MAX_MEMBERS:,}: give a folder instead.")
-    if sum(info.file_size for info in infos) > MAX_BYTES:
-        raise DataError(f"'{path}' would unpack to more than {MAX_BYTES / 1e9:.0f} GB.")
     members: dict[str, Member] = {}
     unsafe = 0
-    for info in infos:
+    for info in archive.infolist():
         name = info.filename
         if _is_unsafe(info):
             unsafe += 1
@@ -133,9 +122,8 @@ def _is_hidden(name: str) -> bool:
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     if info.file_size > MAX_FILE_BYTES:
         raise ValueError(f"the file is larger than {MAX_FILE_BYTES // 10**6} MB")
-    if info.file_size > RATIO_FROM_BYTES and info.file_size > MAX_RATIO * info.compress_size:
-        raise ValueError(f"it unpacks to more than {MAX_RATIO} times its size, as zip bombs do")
-    return io.BytesIO(archive.read(info))
+    with open_member(archive, info) as stream:
+        return io.BytesIO(stream.read(info.file_size))  # and no more, whatever is packed in it
 
 
 def _read(name: str, members: list[Member], notes: list[str], options: PictureOptions) -> Raw:

@@ -8,12 +8,13 @@ import re
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 import numpy as np
 
 from ..errors import DataError
-from .raw import MAX_BYTES, SPLIT_NAMES, Raw, consecutive
+from ..files import open_regular
+from .raw import MAX_BYTES, SPLIT_NAMES, Raw, consecutive, fill
 
 MAX_RATIO, RATIO_FROM_BYTES = 100, 100_000_000
 
@@ -78,13 +79,14 @@ def read_idx(root: Path) -> Raw:
 def read_idx_file(path: Path, dimensions: int) -> np.ndarray:
     """Read one idx file of unsigned bytes; the header is checked against the cap before anything is allocated."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return _parse(stream, path, dimensions)
+        with open_regular(path) as file:
+            stream = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file
+            return _parse(cast(IO[bytes], stream), path, dimensions)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"'{path}' cannot be read: {error}. Download or copy it again.") from error
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, path: Path, dimensions: int) -> np.ndarray:
+def _parse(stream: IO[bytes], path: Path, dimensions: int) -> np.ndarray:
     header = stream.read(4 + 4 * dimensions)
     # Two zero bytes, 8 for unsigned bytes, the number of dimensions, then each length as a big-endian integer.
     if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, 8, dimensions)):
@@ -96,8 +98,9 @@ def _parse(stream: BinaryIO | gzip.GzipFile, path: Path, dimensions: int) -> np.
         raise DataError(f"the header of '{path}' promises {expected:,} bytes, too many for a file of {stored:,}.")
     if path.suffix != ".gz" and stored != len(header) + expected:
         raise DataError(f"'{path}' has {stored:,} bytes, but its header {shape} promises {len(header) + expected:,}.")
-    content = stream.read(expected + 1)
-    if len(content) != expected:
-        more = "more" if len(content) > expected else f"only {len(content):,}"
+    content = np.empty(expected, np.uint8)
+    there = fill(content, stream)
+    if there != expected:
+        more = "more" if there > expected else f"only {there:,}"
         raise DataError(f"the header of '{path}' promises {expected:,} bytes after it, but there are {more}.")
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape).copy()
+    return content.reshape(shape)

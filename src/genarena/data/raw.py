@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import IO
 
 import numpy as np
 
@@ -14,6 +15,8 @@ Progress = Callable[[str, int, int], None]
 
 MAX_BYTES = 20 * 10**9
 """No source is read into more memory (or memory-mapped disk) than this."""
+
+_CHUNK = 2**20
 
 SPLIT_NAMES = {
     "train": "train",
@@ -60,6 +63,15 @@ class Raw:
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+
+
+def fill(content: np.ndarray, stream: IO[bytes]) -> int:
+    """Fill an array ``(N,)`` of uint8 from a stream; return how many bytes there were, one more than N if there are more."""
+    there = 0
+    while there < len(content) and (part := stream.read(min(_CHUNK, len(content) - there))):
+        content[there : there + len(part)] = np.frombuffer(part, np.uint8)
+        there += len(part)
+    return there + len(stream.read(1))
 
 
 def consecutive(counts: dict[str, int]) -> dict[str, np.ndarray]:

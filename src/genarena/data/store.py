@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import RunError
+from ..errors import DataError, RunError
 from ..files import read_json, write_json
+from .arrays import open_array
 from .fields import Dataset, Field, Quarantined, Schema
 
 _SPLITS = ("train", "val", "test")
@@ -47,15 +48,13 @@ def load_dataset(folder: Path) -> Dataset:
         if not all(name.isidentifier() for name in schema.specs):
             raise RunError(f"'{path}' names fields that genarena does not write.")
         fields = {
-            name: Field(
-                spec, schema.roles[name], np.load(folder / f"field-{name}.npy", mmap_mode="c", allow_pickle=False)
-            )
+            name: Field(spec, schema.roles[name], open_array(folder / f"field-{name}.npy"))
             for name, spec in schema.specs.items()
         }
-        splits = {name: np.load(folder / f"split-{name}.npy", allow_pickle=False) for name in _SPLITS}
+        splits = {name: np.array(open_array(folder / f"split-{name}.npy")) for name in _SPLITS}
         quarantined = tuple(Quarantined(**entry) for entry in record["quarantined"])
         dataset = Dataset(record["name"], fields, splits, tuple(record["notes"]), quarantined)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, DataError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"'{folder}' is not a complete stored data set ({error}).") from None
     if dataset.fingerprint != written:
         raise RunError(f"'{folder}' was changed since it was written: its fingerprint differs.")

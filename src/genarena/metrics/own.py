@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import RunError, UsageError
-from ..files import sha256_of
+from ..files import LARGEST_CODE, open_tensors, read_bytes, sha256_of
 from ..machine import own_generators
 from ..own_code import load_class, split_source
 
@@ -97,7 +96,7 @@ class OwnNet:
             net = self.build(spec)
         state = net.state_dict()
         try:
-            with safe_open(weights, framework="pt") as file:
+            with open_tensors(weights) as file:
                 names = set(file.keys())
                 missing, unknown = sorted(set(state) - names), sorted(names - set(state))
                 if missing or unknown:
@@ -112,7 +111,7 @@ class OwnNet:
                     tensor.copy_(file.get_tensor(name))
                     if not tensor.isfinite().all():
                         raise UsageError(f"'{weights}': {name} holds values that are not finite.")
-        except (SafetensorError, OSError) as error:
+        except (ValueError, OSError) as error:
             raise UsageError(f"'{weights}' is not a safetensors file ({error}).") from error
         self._try(net, spec)
         return net
@@ -152,7 +151,7 @@ def identity(features: Path, features_net: str | None) -> dict[str, str | None]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode()  # and not read_text, which would change the ends of lines
+        return read_bytes(path, LARGEST_CODE).decode()  # and not read_text, which would change the ends of lines
     except (OSError, ValueError) as error:
         raise UsageError(f"network file '{path}' cannot be read ({error}).") from error
 

@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import UsageError
-from ..files import write_atomic
+from ..files import LARGEST_FILE, open_tensors, parse_json, write_atomic
 from ..machine import own_generators
 from ..nets.features import ClassifierNet, Pixels, RandomConvFeatures, RandomMLPFeatures, VectorClassifierNet
 from . import own
@@ -174,12 +173,13 @@ class FeatureSpace:
             raise UsageError(
                 f"'{path}' is not a file; a feature space is the .safetensors file of an evaluator folder."
             )
-        if path.stat().st_size > _MAX_BYTES and not trust:
-            raise UsageError(f"'{path}' is larger than {_MAX_BYTES // 2**20} MiB; no feature space of genarena is.")
         try:
-            with safe_open(path, framework="pt") as file:
-                record = json.loads((file.metadata() or {})["genarena"])
+            with open_tensors(path, LARGEST_FILE if trust else _MAX_BYTES) as file:
+                record = parse_json((file.metadata() or {})["genarena"])
                 records = _checked_nets(record, spec, path.with_suffix(".py"), trust)
+                if not any(isinstance(r, OwnNet) for r in records):
+                    with torch.device("meta"):  # the networks are made once the file is known to hold their weights
+                        _check_shapes(file, [r.build(spec) for r in records])
                 with own_generators(0):  # layers draw initial weights, which are replaced below
                     nets = [r.build(spec) for r in records]
                 tensors = _checked_tensors(file, nets)
@@ -196,7 +196,7 @@ class FeatureSpace:
                 trained_on=str(record["trained_on"])[:400],
                 detail=str(record["detail"])[:400],
             )
-        except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"'{path}' is not a feature space for these data ({error}); give a .safetensors file of an evaluator "
                 "folder that genarena wrote."
@@ -251,19 +251,28 @@ def _checked_nets(record: dict[str, Any], spec: TargetSpec, code: Path, trust: b
     return [NetRecord(net["kind"], dict(net["settings"])) for net in record["nets"]]
 
 
-def _checked_tensors(file: Any, nets: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """The file's tensors, once names, shapes and types are known to be those of the networks and the projection."""
-    states = {f"net{i}.{k}": v for i, net in enumerate(nets) for k, v in net.state_dict().items()}
-    expected = {name: list(state.shape) for name, state in states.items()}
-    if set(file.keys()) != set(expected) | {"mean", "components"}:
+def _states(nets: Sequence[nn.Module]) -> dict[str, Tensor]:
+    return {f"net{i}.{k}": v for i, net in enumerate(nets) for k, v in net.state_dict().items()}
+
+
+def _check_shapes(file: Any, nets: Sequence[nn.Module]) -> None:
+    """Raise `ValueError` unless the file holds tensors of the names and shapes of the networks and of a projection."""
+    states = _states(nets)
+    if set(file.keys()) != set(states) | {"mean", "components"}:
         raise ValueError("its tensors are not those of its networks")
     shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118 - not a mapping
-    for name, shape in expected.items():
-        if shapes[name] != shape:
-            raise ValueError(f"tensor {name} has shape {shapes[name]} instead of {shape}")
+    for name, state in states.items():
+        if shapes[name] != list(state.shape):
+            raise ValueError(f"tensor {name} has shape {shapes[name]} instead of {list(state.shape)}")
     if len(shapes["mean"]) != 1 or len(shapes["components"]) != 2 or shapes["components"][0] != shapes["mean"][0]:
         raise ValueError("its projection has no valid shape")
-    tensors = {name: file.get_tensor(name) for name in shapes}
+
+
+def _checked_tensors(file: Any, nets: Sequence[nn.Module]) -> dict[str, Tensor]:
+    """The file's tensors, once names, shapes and types are known to be those of the networks and the projection."""
+    _check_shapes(file, nets)
+    states = _states(nets)
+    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     for name, tensor in tensors.items():
         dtype = states[name].dtype if name in states else torch.float64
         if tensor.dtype != dtype or not tensor.isfinite().all():

@@ -61,8 +61,9 @@ class RandomConvFeatures(nn.Module):
         width = dim // (_POOLS * _CELLS**2)
         stride = _stem_stride(spec, 64)
         depth = max(2, min(4, int(math.log2(min(spec.height, spec.width) / stride)) - 1))
-        layers = [nn.utils.skip_init(nn.Conv2d, spec.channels, width, stride + 2, stride, padding=1)]
-        layers += [nn.utils.skip_init(nn.Conv2d, width, width, 3, padding=1) for _ in range(depth - 1)]
+        device = torch.get_default_device()
+        layers = [nn.utils.skip_init(nn.Conv2d, spec.channels, width, stride + 2, stride, padding=1, device=device)]
+        layers += [nn.utils.skip_init(nn.Conv2d, width, width, 3, padding=1, device=device) for _ in range(depth - 1)]
         self.layers = nn.ModuleList(layers)
         _initialise(self.layers, generator)
 
@@ -80,7 +81,9 @@ class RandomMLPFeatures(nn.Module):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         sizes = [spec.dim, dim, dim]
-        self.layers = nn.ModuleList(nn.utils.skip_init(nn.Linear, i, o) for i, o in itertools.pairwise(sizes))
+        device = torch.get_default_device()
+        layers = [nn.utils.skip_init(nn.Linear, i, o, device=device) for i, o in itertools.pairwise(sizes)]
+        self.layers = nn.ModuleList(layers)
         _initialise(self.layers, generator)
 
     def features(self, x: Tensor) -> Tensor:
@@ -98,6 +101,8 @@ def random_features(spec: ImageSpec | VectorSpec, seed: int, dim: int = 384) -> 
 def _initialise(layers: Iterable[Any], generator: torch.Generator) -> None:
     """Orthogonal weights with the gain of a ReLU; small random biases, so that its kinks do not all meet at zero."""
     for layer in layers:
+        if layer.weight.is_meta:  # a sketch, for its shapes alone
+            continue
         nn.init.orthogonal_(layer.weight, math.sqrt(2), generator=generator)
         nn.init.uniform_(layer.bias, -0.5, 0.5, generator=generator)
 

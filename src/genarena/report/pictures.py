@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from genarena.files import open_regular
+
 MAX_BYTES = 16 * 2**20
 MAX_PIXELS = 16_000_000
 # Grids of photographs compress badly as PNG; above this many bytes near-lossless WebP keeps the page light.
@@ -59,7 +61,7 @@ def embed_picture(folder: Path, name: str) -> Picture:
         with warnings.catch_warnings():
             # Pillow warns at its own, higher pixel limit; ours is checked below, before any pixel is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG"]) as image:
+            with open_regular(path, MAX_BYTES) as file, Image.open(file, formats=["PNG"]) as image:
                 if image.width * image.height > MAX_PIXELS:
                     return Picture(problem=f"refused: {name} has {image.width} x {image.height} pixels")
                 plain = image.convert(_plain_mode(image))
