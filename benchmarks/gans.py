@@ -298,7 +298,7 @@ def labels(budget: str = "200k images", *models: str) -> None:
         for seed, fitted in runs_of(name, dataset, budget):
             for truncation in (None, 1.5, 1.0):
                 fitted.latents = partial(FittedModel.latents, fitted, truncation=truncation)  # type: ignore[method-assign]
-                scores = measure(Context(fitted, dataset, evaluator, seed, None, {}))
+                scores = measure(Context(fitted, dataset, evaluator, seed, (), {}))
                 asked = np.repeat(np.arange(10), 500)
                 z = fitted.latents(len(asked), 1000 + seed)
                 z[:, -10:] = np.eye(10, dtype=np.float32)[asked]

@@ -52,7 +52,7 @@ def runs_of(model: str, seeds: int, folder: Path, evaluator: Evaluator) -> Runs:
             decided = plan(model, evaluator.dataset, budget=BUDGET, seed=seed)
             fitted = fit(decided, run, threads=1, pictures=False)
             result = read_json(run / "result.json")
-            scores = measure_run(Context(fitted, evaluator.dataset, evaluator, seed, None, result), USED)
+            scores = measure_run(Context(fitted, evaluator.dataset, evaluator, seed, (), result), USED)
             write_scores(run, evaluator, result["sha256"], USED, scores)
             print(f"{model} {seed}", file=sys.stderr)
         found[seed] = scores

@@ -111,6 +111,10 @@ def compare(
         str | None, typer.Option(help="The network of your own weights, file.py:Class; this runs the file.")
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="Weights measured: last, or best by validation distance.")] = "last",
+    normal: Annotated[
+        str | None,
+        typer.Option(help="The normal class: detect hides all others from training (default: the rarest is hidden)."),
+    ] = None,
     stall: Annotated[float, typer.Option(help="Seconds without a sign of life after which a run is ended.")] = 1800,
     size: Size = None,
     data_dir: DataDir = None,
@@ -135,6 +139,7 @@ def compare(
         settings=settings,
         device=device,
         checkpoint=checkpoint,
+        normal=normal,
     )
     if dry_run:
         typer.echo(json.dumps(plan.to_json(), indent=1))
@@ -158,6 +163,7 @@ def compare(
             features_net=features_net,
             stall_seconds=stall,
             checkpoint=checkpoint,
+            normal=normal,
             command="genarena " + shlex.join(sys.argv[1:]),
             source=data,
             say=board.say,

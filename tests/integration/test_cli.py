@@ -29,7 +29,7 @@ SEEDS = 1  # of the comparison that these tests share
 COMMANDS: Any = typer.main.get_command(app)
 OPTIONS = {
     "compare": "--budget --checkpoint --config --data-dir --device --dry-run --evaluator --features --features-net --for "
-    "--jobs --json --max-bad --models --out --quiet --samples --seeds --set --size --stall --threads DATA",
+    "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads DATA",
     "density-ratio": "--data-dir --for --json --out --seed --trust DATA RUN",
     "detect": "--data-dir --for --out --trust DATA RUN",
     "doctor": "--for --json RUN",

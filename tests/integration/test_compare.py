@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ from genarena.comparison.measure import read_scores
 from genarena.errors import RunError, UsageError
 from genarena.files import read_json, sha256_of
 from genarena.report.schema import read_comparison
-from genarena.uses import USES, hidden_class
+from genarena.uses import USES
 
 OF_THE_CLOCK = {
     "created", "command", "train_seconds", "cpu_seconds", "images_per_second", "sample_images_per_second",
@@ -130,13 +131,18 @@ def test_the_same_command_again_trains_nothing(
     assert without_times(read_json(arena / "comparison.json")) == before
 
 
-def test_every_seed_hides_another_class_from_what_is_to_detect_it(arena: Path) -> None:
-    hidden = []
+def test_every_seed_hides_the_same_class_and_the_report_names_it(arena: Path) -> None:
+    found = read_comparison(arena)
+    (name,) = found.plan.hidden
     for seed in (0, 1):
         label = read_json(arena / "runs" / f"vae-{seed}-detect" / "config.json")["schema"]["label"]
-        hidden.append([index for index, share in enumerate(label["frequencies"]) if share == 0])
-    assert hidden == [[hidden_class(3, 0)], [hidden_class(3, 1)]]
-    assert hidden[0] != hidden[1]
+        hidden = [label["classes"][index] for index, share in enumerate(label["frequencies"]) if share == 0]
+        assert hidden == [name]
+    detect = next(use for use in found.uses if use.name == "detect")
+    assert detect.reason.endswith(f" Hidden from training: class {name}.")
+    page = (arena / "report.html").read_text(encoding="utf-8")
+    assert detect.reason in html.unescape(page) and f"class {name}, from training and validation of every seed" in page
+    assert not any("Hidden from training" in use.reason for use in found.uses if use.name != "detect")
 
 
 def test_a_run_keeps_the_threads_of_its_first_start(arena: Path) -> None:
@@ -209,6 +215,13 @@ def test_one_use_trains_only_what_it_needs(
     assert detect.code == 0
     # one run on all data, for the model that is handed over
     assert sorted(path.name for path in (tmp_path / "a" / "runs").iterdir()) == ["pca-0", "pca-0-detect"]
+    assert winner_folder(tmp_path / "a", "detect").name == "pca-0"
+    normal = genarena(*common, "--for", "detect", "--normal", "1", "--out", tmp_path / "n")
+    assert normal.code == 0
+    assert read_comparison(tmp_path / "n").plan.hidden == ["0", "2"]
+    assert winner_folder(tmp_path / "n", "detect").name == "pca-0-detect"  # which has seen class 1 alone
+    other = genarena(*common, "--for", "detect", "--normal", "0", "--out", tmp_path / "n")
+    assert other.code == 4 and "hides 0, 2 from training and not 1, 2: choose another --out" in other.err
     judged = genarena(*common, "--for", "reduce", "--out", tmp_path / "b", "--evaluator", tmp_path / "a" / "evaluator")
     assert judged.code == 0
     hashes = {read_comparison(tmp_path / name).evaluator.hash for name in "ab"}  # type: ignore[union-attr]

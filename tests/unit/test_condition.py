@@ -85,7 +85,7 @@ class Copier:
 
 
 def scores_of(copier: Copier, dataset: Dataset, evaluator: Evaluator) -> dict[str, Any]:
-    context = Context(copier, dataset, evaluator, 0, None, {})  # type: ignore[arg-type]
+    context = Context(copier, dataset, evaluator, 0, (), {})  # type: ignore[arg-type]
     return {name: score.value for name, score in measure(context).items()}
 
 
@@ -122,7 +122,7 @@ def test_a_class_that_training_never_saw_is_not_asked_for(dataset: Dataset, eval
 def test_every_class_is_asked_for_where_there_are_more_than_samples(dataset: Dataset, evaluator: Evaluator) -> None:
     few = copy(evaluator)
     few.n = 2
-    context = Context(Copier(dataset), dataset, few, 0, None, {})  # type: ignore[arg-type]
+    context = Context(Copier(dataset), dataset, few, 0, (), {})  # type: ignore[arg-type]
     scores = measure(context)
     assert scores["label_agreement"].n == 3 and scores["label_agreement"].value == 1
     assert scores["class_variety"].value is None and "two test examples" in str(scores["class_variety"].reason)
@@ -137,7 +137,7 @@ def test_training_value_is_relative_to_real_examples(dataset: Dataset, evaluator
     mixed = label.values.copy()
     mixed[rows] = np.random.default_rng(0).permutation(mixed[rows])
     noisy = replace(dataset, fields={**dataset.fields, "label": replace(label, values=mixed)})
-    context = Context(Copier(dataset), noisy, evaluator, 0, None, {})  # type: ignore[arg-type]
+    context = Context(Copier(dataset), noisy, evaluator, 0, (), {})  # type: ignore[arg-type]
     assert measure(context)["training_value"].value > 1.5  # type: ignore[operator]
 
 

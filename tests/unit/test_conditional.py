@@ -67,7 +67,7 @@ def test_labels_are_drawn_as_often_as_the_data_have_them(name: str, images: Data
 
 
 def test_a_hidden_class_is_never_drawn(images: Dataset) -> None:
-    game = make("cgan", images.without_class(1))
+    game = make("cgan", images.without_classes([1]))
     assert game.latents(5000, torch.Generator().manual_seed(0))[:, -2].sum() == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,13 @@ from genarena.comparison.run import Worker, _outcome, _share, expected_seconds
 from genarena.data import open_dataset
 from genarena.errors import RunError, UsageError
 from genarena.files import write_json
+
+
+@pytest.fixture(scope="module")
+def images() -> Any:
+    """Enough of every class that default batches fit what is left without some."""
+    rng = np.random.default_rng(0)
+    return open_dataset((rng.integers(0, 256, (480, 8, 8), dtype=np.uint8), np.arange(480) % 3))
 
 
 def test_shared_and_own_settings_are_merged_group_by_group(images: Any) -> None:
@@ -43,8 +51,39 @@ def test_what_is_handed_over_is_trained_on_all_data(images: Any) -> None:
     assert {Cell("vae", 0, "detect"), Cell("vae", 1, "detect")} <= set(plan.cells)
 
 
+def test_the_class_that_is_normal_hides_all_others(images: Any) -> None:
+    first, *others = images.schema.label.classes
+    plan = make_plan(images, models=["vae"], use="detect", normal=first)
+    assert plan.hidden == tuple(others) and plan.handed_over("detect") == "detect"
+    assert set(plan.view(images, "detect").labels("train")) == {0}
+    assert plan.view(images, "all") is images
+    assert make_plan(images, models=["vae"], use="detect").handed_over("detect") == "all"
+
+
+def test_a_normal_class_is_for_detecting(images: Any) -> None:
+    with pytest.raises(UsageError, match="normal='0' is for the use detect, which is not asked for"):
+        make_plan(images, models=["vae"], use="reduce", normal=0)
+    with pytest.raises(UsageError, match="no class of these data"):
+        make_plan(images, models=["vae"], normal="nothing")
+
+
+def test_a_test_split_of_one_class_leaves_detect_out(images: Any) -> None:
+    shown = images.without_classes([1, 2]).splits
+    one = replace(images, splits={**shown, "test": shown["test"][images.labels("test") == 0]})
+    assert "detect" not in make_plan(one, models=["vae"]).uses
+    with pytest.raises(UsageError, match="hides a class from training"):
+        make_plan(one, models=["vae"], use="detect")
+
+
+def test_what_is_left_without_the_hidden_classes_must_do_for_training() -> None:
+    labels = np.repeat([0, 1], [400, 40])
+    rows = open_dataset((np.random.default_rng(0).normal(size=(440, 3)), labels))
+    with pytest.raises(UsageError, match="Without 0, which detect hides from training: batch size 64 does not fit the"):
+        make_plan(rows, models=["vae"], normal="1")
+
+
 def test_a_plan_survives_json(images: Any) -> None:
-    plan = make_plan(images, models=["vae"], settings={"vae": {"beta": 4.0}})
+    plan = make_plan(images, models=["vae"], settings={"vae": {"beta": 4.0}}, normal=images.schema.label.classes[0])
     assert Plan.from_json(plan.to_json()) == plan
 
 
@@ -160,7 +199,7 @@ def test_images_of_a_size_that_networks_cannot_have_are_refused_for_all_of_them_
 
 def test_batches_larger_than_the_data_are_refused_once_and_before_anything_runs(images: Any) -> None:
     n = len(images.splits["train"])
-    assert make_plan(images, models=["vae", "gan"], settings={"batch_size": n})
+    assert make_plan(images, models=["vae", "gan"], settings={"batch_size": n}, use="reconstruct")
     with pytest.raises(UsageError) as refusal:
         make_plan(images, models=["vae", "gan"], settings={"batch_size": n + 1})
     assert str(refusal.value).count(f"batch size {n + 1} does not fit the {n} examples") == 1

@@ -15,14 +15,15 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from genarena.comparison.measure import alternate, measure_run, monitor, read_scores, write_scores
-from genarena.data import Dataset, ImageSpec, open_dataset
-from genarena.errors import UsageError
+from genarena.data import Dataset, ImageSpec, LabelSpec, VectorSpec, open_dataset
+from genarena.data.fields import Field
+from genarena.errors import DataError, UsageError
 from genarena.files import read_json, write_json
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel
 from genarena.metrics import Evaluator, Score
 from genarena.objectives.likelihoods import Bernoulli
-from genarena.uses import METRICS, USES, Context, find_use, hidden_class, why_not
+from genarena.uses import METRICS, USES, Context, find_use, hidden_classes, why_not
 from genarena.uses import interpolate as interpolating
 from genarena.uses.base import bootstrap_score
 from genarena.uses.reduce import labelled_subset, probe_accuracy
@@ -53,7 +54,7 @@ def context_of(
             run = tmp_path_factory.mktemp(model)
             decided = plan(model, dataset, budget="2k images", settings={} if model == "pca" else SMALL, device="cpu")
             fitted = fit(decided, run, threads=1, pictures=False)
-            made[model] = Context(fitted, dataset, evaluator, 0, None, read_json(run / "result.json"))
+            made[model] = Context(fitted, dataset, evaluator, 0, (), read_json(run / "result.json"))
         return made[model]
 
     return make
@@ -108,7 +109,7 @@ def test_sampling_speed_is_in_examples_per_second() -> None:
     fitted: Any = SimpleNamespace(sample=sample)
     evaluator: Any = SimpleNamespace(n=40, panel=lambda samples, seed: {})
     nothing: Any = None
-    speed = USES["generate-fidelity"].measure(Context(fitted, nothing, evaluator, 0, None, {}))
+    speed = USES["generate-fidelity"].measure(Context(fitted, nothing, evaluator, 0, (), {}))
     assert 40 / 0.5 < speed["sample_images_per_second"].value <= 40 / 0.05  # type: ignore[operator]
 
 
@@ -226,7 +227,7 @@ def reduced(codes: np.ndarray, labels: np.ndarray, told: int, seed: int = 0) -> 
     data: Any = SimpleNamespace(labels=lambda part: labels[halves[part]], values=lambda part: codes[halves[part]])
     reader: Any = Reader(told)
     evaluator: Any = SimpleNamespace(seed=0)
-    return USES["reduce"].measure(Context(reader, data, evaluator, seed, None, {}))
+    return USES["reduce"].measure(Context(reader, data, evaluator, seed, (), {}))
 
 
 def test_a_class_that_a_model_was_told_or_guessed_is_no_part_of_its_code() -> None:
@@ -268,7 +269,7 @@ class Scored:
         return {"anomaly_score": None}
 
 
-def detected(dataset: Dataset, score: np.ndarray, hidden: int | None) -> dict[str, Score]:
+def detected(dataset: Dataset, score: np.ndarray, *hidden: int) -> dict[str, Score]:
     return measure_run(Context(Scored(score), dataset, SimpleNamespace(seed=0), 0, hidden, {}), ["detect"])  # type: ignore[arg-type]
 
 
@@ -292,14 +293,14 @@ def test_the_spread_of_an_auroc_is_that_of_both_groups() -> None:
     variance = sum(above.mean(axis).var(ddof=1) / above.shape[1 - axis] for axis in (0, 1))
     spreads = []
     for seed in range(10):
-        context = Context(Scored(score), data, SimpleNamespace(seed=seed), 0, 1, {})  # type: ignore[arg-type]
+        context = Context(Scored(score), data, SimpleNamespace(seed=seed), 0, (1,), {})  # type: ignore[arg-type]
         spreads.append(np.std(measure_run(context, ["detect"])["auroc"].replicates))
     assert np.mean(spreads) == pytest.approx(np.sqrt(variance), rel=0.15)
 
 
 def test_auroc_says_why_there_is_none(dataset: Dataset) -> None:
     count = len(dataset.splits["test"])
-    assert detected(dataset, np.zeros(count), None) == {}
+    assert detected(dataset, np.zeros(count)) == {}
     endless = detected(dataset, np.full(count, np.inf), 1)["auroc"]
     assert endless.value is None and "not finite" in str(endless.reason)
     rows = dataset.splits["test"]
@@ -319,7 +320,7 @@ def test_p_values_count_held_out_scores_that_are_at_least_as_high(context_of: Ca
 
 
 def test_the_hidden_class_is_in_test_alone(dataset: Dataset) -> None:
-    view = dataset.without_class(1)
+    view = dataset.without_classes([1])
     assert 1 not in view.labels("train") and 1 not in view.labels("val")  # type: ignore[operator]
     assert 1 in view.labels("test")  # type: ignore[operator]
     np.testing.assert_array_equal(view.splits["test"], dataset.splits["test"])
@@ -330,9 +331,57 @@ def test_the_hidden_class_is_in_test_alone(dataset: Dataset) -> None:
     assert seen.frequencies[1] == 0  # type: ignore[union-attr]
 
 
-def test_seeds_hide_different_classes() -> None:
-    assert sorted(hidden_class(10, seed) for seed in range(10)) == list(range(10))
-    assert hidden_class(10, 3) == hidden_class(10, 13)
+def of_classes(train: list[int], test: list[int], names: tuple[str, ...] = ("a", "b", "c")) -> Dataset:
+    """Rows whose splits have so many examples of each class."""
+    counts = {"train": train, "val": [1] * len(names), "test": test}
+    labels = {split: np.repeat(np.arange(len(names)), numbers) for split, numbers in counts.items()}
+    every = np.concatenate(list(labels.values()))
+    ends = np.cumsum([len(part) for part in labels.values()])
+    splits = {k: np.arange(end - len(part), end) for (k, part), end in zip(labels.items(), ends, strict=True)}
+    rows = Field(VectorSpec(1, (0.0,), (1.0,)), "target", np.arange(len(every), dtype=np.float32)[:, None])
+    return Dataset("rows", {"x": rows, "label": Field(LabelSpec.of(names, labels["train"]), "label", every)}, splits)
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "normal", "hidden"),
+    [
+        ([9, 5, 7], [3, 3, 3], None, (1,)),  # the rarest
+        ([5, 5, 7], [3, 3, 3], None, (1,)),  # of equally rare ones the last
+        ([9, 5, 7], [3, 0, 3], None, (2,)),  # which the test split can ask about
+        ([9, 0, 0], [3, 3, 2], None, (1, 2)),  # what training never sees
+        ([9, 5, 0], [3, 3, 2], None, (2,)),
+        ([9, 0, 0], [3, 0, 0], None, ()),  # nothing to tell apart
+        ([9, 0, 0], [0, 3, 2], None, ()),
+        ([9, 5, 7], [3, 3, 3], "b", (0, 2)),
+        ([9, 5, 7], [3, 3, 0], "b", (0, 2)),
+    ],
+)
+def test_which_classes_are_hidden(train: list[int], test: list[int], normal: str | None, hidden: tuple) -> None:
+    assert hidden_classes(of_classes(train, test), normal) == hidden
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "normal", "why"),
+    [
+        ([9, 5, 7], [3, 3, 3], "d", "no class of these data"),
+        ([9, 0, 7], [3, 3, 3], "b", "no example of it to learn from"),
+        ([9, 5, 7], [3, 0, 3], "b", "the test split needs examples"),
+        ([9, 5, 7], [0, 3, 0], "b", "the test split needs examples"),
+    ],
+)
+def test_a_normal_class_that_leaves_no_question_is_refused(
+    train: list[int], test: list[int], normal: str, why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        hidden_classes(of_classes(train, test), normal)
+
+
+def test_several_hidden_classes_are_one_question() -> None:
+    data = of_classes([9, 0, 0], [2, 1, 1])
+    score = np.array([0.0, 1.0, 2.0, 3.0])
+    assert detected(data, score, 1, 2)["auroc"].value == 1
+    with pytest.raises(DataError, match="nothing to train on"):
+        data.without_classes([0])
 
 
 # -- interpolate, likelihood, cost -------------------------------------------------------------------------------------
@@ -376,7 +425,7 @@ class Fader:
 def test_the_middle_of_ways_is_judged_and_their_ends_are_as_far_apart_as_real_examples(
     dataset: Dataset, evaluator: Evaluator
 ) -> None:
-    context = Context(Fader(), dataset, evaluator, 0, None, {})  # type: ignore[arg-type]
+    context = Context(Fader(), dataset, evaluator, 0, (), {})  # type: ignore[arg-type]
     scores = interpolating.measure(context)
     for space in evaluator.spaces:
         assert scores[f"midpoint_precision/{space}"].value == 0
@@ -419,7 +468,7 @@ def likelihood_of(levels: int, nats: float, model: Any) -> dict[str, Score]:
     spec = ImageSpec(3, 4, 5, levels)
     fitted = SimpleNamespace(model=model, spec=spec, log_prob=lambda x, samples, seed: np.full(len(x), nats))
     evaluator = SimpleNamespace(reference=np.zeros((30, *spec.shape)), seed=0)
-    return USES["likelihood"].measure(Context(fitted, None, evaluator, 0, None, {}))  # type: ignore[arg-type]
+    return USES["likelihood"].measure(Context(fitted, None, evaluator, 0, (), {}))  # type: ignore[arg-type]
 
 
 def test_a_likelihood_of_black_and_white_is_none_of_grey_levels() -> None:

@@ -81,6 +81,7 @@ def compare(
     features_net: str | None = None,
     stall_seconds: float = STALL_SECONDS,
     checkpoint: str = "last",
+    normal: str | int | None = None,
     command: str = "",
     source: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -93,7 +94,7 @@ def compare(
     dataset : Dataset
     out : str or Path
         The comparison's folder.
-    models, budget, seeds, use, settings, device, checkpoint
+    models, budget, seeds, use, settings, device, checkpoint, normal
         See `make_plan`.
     jobs : int, optional
         Runs at a time: by default one for each core up to four, one on a GPU.
@@ -135,6 +136,7 @@ def compare(
         settings=settings,
         device=device,
         checkpoint=checkpoint,
+        normal=normal,
     )
     if not stall_seconds > 0:
         raise UsageError(f"stall={stall_seconds:g}: give a number of seconds.")
@@ -146,6 +148,8 @@ def compare(
         write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
         each = f" with {threads} threads each" if threads else ""
         say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
+        if plan.hidden:
+            say(f"detect hides from training, with every seed: {', '.join(plan.hidden)}")
         trained = [c.name for c in plan.contenders if c.name not in plan.baselines()]
         forecast: list[float] = []
 
@@ -191,6 +195,11 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], No
             old = next((c for c in before.contenders if c.name == contender.name), contender)
             if old != contender:
                 raise RunError(f"'{folder}' has '{contender.name}' with other settings: choose another --out.")
+        if "detect" in before.views and "detect" in plan.views and before.hidden != plan.hidden:
+            was = ", ".join(before.hidden) or "another class with every seed"
+            raise RunError(
+                f"'{folder}' hides {was} from training and not {', '.join(plan.hidden)}: choose another --out."
+            )
         left = ", ".join(sorted({c.name for c in before.contenders} - {c.name for c in plan.contenders}))
         if left:
             say(f"left out now, though their runs are kept: {left}")
@@ -267,7 +276,9 @@ def load_winner(
 
 
 def winner_folder(folder: Path, use: str) -> Path:
-    """The run a comparison recommends for a use: its leader's, trained on all data with the first seed that finished.
+    """The run a comparison recommends for a use: its leader's with the first seed that finished.
+
+    It was trained on all data; for ``detect`` on the class that was called normal, where one was.
 
     Raises
     ------
@@ -295,7 +306,7 @@ def winner_folder(folder: Path, use: str) -> Path:
     plan = Plan.from_json(read_json(folder / "plan.json"))
     if leader not in [c.name for c in plan.contenders]:
         raise RunError(f"'{folder}' names a leader that its plan does not have.")
-    runs = [folder / "runs" / Cell(leader, int(seed), "all").id for seed in seeds]
+    runs = [folder / "runs" / Cell(leader, int(seed), plan.handed_over(use)).id for seed in seeds]
     return next((run for run in runs if (run / "result.json").exists()), runs[0])
 
 

@@ -94,6 +94,8 @@ def assemble(
             "views": list(plan.views),
             "device": plan.device,
             "checkpoint": plan.checkpoint,
+            "hidden": list(plan.hidden),
+            "normal": plan.normal,
             "threads": max((f.threads for f in finished), default=None),
         },
         "evaluator": {
@@ -280,10 +282,16 @@ def _use(
         "converged": not moving if use.curve else None,
         "moving": moving,
         "settle": settle if found.more_seeds else None,
-        "reason": found.reason,
+        "reason": found.reason + _hidden(plan) * (use.view == "detect"),
         "cells": {c.name: _cell(use, c.name, found, table, fitted[c.name], has_labels) for c in plan.contenders},
         "table": _probe_table(valued) if use.name == "reduce" else None,
     }
+
+
+def _hidden(plan: Plan) -> str:
+    """What training never saw, for the reason of a verdict."""
+    shown = ", ".join(plan.hidden[:8]) + (f" and {len(plan.hidden) - 8} more" if plan.hidden[8:] else "")
+    return f" Hidden from training: class{'es' if len(plan.hidden) > 1 else ''} {shown}."
 
 
 def _interval(found: Interval) -> dict[str, float]:

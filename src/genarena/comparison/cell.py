@@ -19,7 +19,7 @@ from ..fit import fit, plan
 from ..fitted import load_model
 from ..machine import use_threads
 from ..metrics import Evaluator
-from ..uses import USES, Context, hidden_class
+from ..uses import USES, Context
 from .measure import draw_pictures, measure_run, monitor, read_scores, weights_of, write_scores
 from .plan import Cell, Plan
 
@@ -29,9 +29,8 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
     run = folder / "runs" / cell.id
     dataset = load_dataset(folder / "data")
     evaluator = Evaluator.load(folder / "evaluator", dataset, trust=True)  # `compare` has looked at any code in it
-    label = dataset.schema.label
-    hidden = hidden_class(len(label.classes), cell.seed) if cell.view == "detect" and label else None
-    view = dataset if hidden is None else dataset.without_class(hidden)
+    hidden = comparison.hidden_in(dataset) if cell.view == "detect" else ()
+    view = comparison.view(dataset, cell.view)
     contender = comparison.contender(cell.contender)
     decided = plan(
         contender.model,

@@ -48,7 +48,7 @@ def measure_run(context: Context, uses: Iterable[str]) -> dict[str, Score]:
 
 def measure_model(fitted: FittedModel, evaluator: Evaluator, seed: int = 0) -> dict[str, Score]:
     """Scores of a model on its own, for every use that needs no training of its own."""
-    context = Context(fitted, evaluator.dataset, evaluator, seed, None, {})
+    context = Context(fitted, evaluator.dataset, evaluator, seed, (), {})
     return measure_run(context, [use.name for use in USES.values() if use.view == "all" and use.name != "cost"])
 
 

@@ -15,7 +15,7 @@ from ..errors import RunError, UsageError, did_you_mean
 from ..fit import check_fits, choose_device, model_name
 from ..game import Game, Model
 from ..models import MODELS, find_model
-from ..uses import USES, find_use
+from ..uses import USES, find_use, hidden_classes
 
 FORMAT = 1
 BASELINE = "pca"
@@ -53,7 +53,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison, decided."""
+    """A comparison, decided.
+
+    Attributes
+    ----------
+    hidden : tuple of str
+        Names of the classes that the view ``detect`` keeps from training.
+    normal : str or None
+        The class that the user called normal: then the detector that is handed over has seen no other.
+    """
 
     contenders: tuple[Contender, ...]
     seeds: tuple[int, ...]
@@ -62,6 +70,8 @@ class Plan:
     device: str
     fingerprint: str
     checkpoint: str = "last"
+    hidden: tuple[str, ...] = ()
+    normal: str | None = None
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -77,6 +87,21 @@ class Plan:
         asked = {USES[name].view for name in self.uses}
         views = {seed: [v for v in self.views if v in asked or seed == self.seeds[0]] for seed in self.seeds}
         return [Cell(c.name, seed, view) for seed in self.seeds for view in views[seed] for c in self.contenders]
+
+    def view(self, dataset: Dataset, name: str) -> Dataset:
+        """The data as runs of a view see them."""
+        return dataset if name == "all" else dataset.without_classes(self.hidden_in(dataset))
+
+    def hidden_in(self, dataset: Dataset) -> tuple[int, ...]:
+        """Indices of the classes that the view ``detect`` hides."""
+        classes = dataset.schema.label.classes if dataset.schema.label else ()
+        if not set(self.hidden) <= set(classes):
+            raise RunError("the comparison's plan hides classes that its data do not have.")
+        return tuple(classes.index(name) for name in self.hidden)
+
+    def handed_over(self, use: str) -> str:
+        """The view that the model handed over for a use was trained on."""
+        return "detect" if self.normal is not None and USES[use].view == "detect" else "all"
 
     def contender(self, name: str) -> Contender:
         return next(c for c in self.contenders if c.name == name)
@@ -95,6 +120,8 @@ class Plan:
             "device": self.device,
             "fingerprint": self.fingerprint,
             "checkpoint": self.checkpoint,
+            "hidden": list(self.hidden),
+            "normal": self.normal,
         }
 
     @classmethod
@@ -113,6 +140,8 @@ class Plan:
                 str(record["device"]),
                 str(record["fingerprint"]),
                 _checkpoint(record.get("checkpoint", "last")),
+                tuple(str(name) for name in record.get("hidden", ())),
+                None if record.get("normal") is None else str(record["normal"]),
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise RunError(f"the comparison's plan cannot be read ({error}).") from None
@@ -128,6 +157,7 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     checkpoint: str = "last",
+    normal: str | int | None = None,
 ) -> Plan:
     """Decide a comparison.
 
@@ -148,6 +178,9 @@ def make_plan(
     checkpoint : {"last", "best"}
         Measure every run by the weights at the end of its budget, or by those with the smallest validation distance on the
         way, where it kept some.
+    normal : str or int, optional
+        The class that is normal, by its name: `detect` hides all others from training. See `hidden_classes` for what it
+        hides where none is given.
     """
     if not 1 <= seeds <= 1000:
         raise UsageError(f"seeds={seeds}: give 1 to 1000.")
@@ -169,17 +202,44 @@ def make_plan(
     if conditional and not has_labels:
         raise UsageError(f"'{conditional[0]}' is told classes, and '{dataset.name}' has no labels: leave it out.")
     _check_fits(contenders, dataset)
+    hidden = hidden_classes(dataset, normal)
     if use and "condition" in find_use(use).needs and not conditional:
         able = ", ".join(name for name, model in MODELS.items() if model.conditional)
         raise UsageError(f"none of {', '.join(names)} can be asked for a class: add one of {able}.")
     open_to_all = [u for u in USES.values() if conditional or "condition" not in u.needs]
-    uses = [find_use(use).name] if use else [u.name for u in open_to_all if has_labels or not u.needs_labels]
+    measurable = [u.name for u in open_to_all if (has_labels or not u.needs_labels) and (hidden or u.view != "detect")]
+    uses = [find_use(use).name] if use else measurable
     if USES[uses[0]].needs_labels and not has_labels:
         raise UsageError(f"'{use}' needs labels, and '{dataset.name}' has none: give some, or leave --for out.")
+    views = {USES[name].view for name in uses}
+    if "detect" in views and not hidden:
+        raise UsageError(
+            f"'{use}' hides a class from training, and '{dataset.name}' has no two classes of which the test split has "
+            "examples and training has one: give more, or leave --for out."
+        )
+    if "detect" not in views and normal is not None:
+        raise UsageError(f"normal='{normal}' is for the use detect, which is not asked for: leave it out.")
+    classes = dataset.schema.label.classes if dataset.schema.label else ()
+    names_hidden = tuple(classes[index] for index in hidden) if "detect" in views else ()
+    if names_hidden:
+        try:
+            _check_fits(contenders, dataset.without_classes(hidden))
+        except UsageError as error:
+            raise UsageError(f"Without {', '.join(names_hidden)}, which detect hides from training: {error}") from None
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     chosen = _checkpoint(checkpoint)
     where = choose_device(device).type
-    return Plan(contenders, tuple(range(seeds)), decided, tuple(uses), where, dataset.fingerprint, chosen)
+    return Plan(
+        contenders,
+        tuple(range(seeds)),
+        decided,
+        tuple(uses),
+        where,
+        dataset.fingerprint,
+        chosen,
+        names_hidden,
+        None if normal is None else str(normal),
+    )
 
 
 def _check_fits(contenders: Sequence[Contender], dataset: Dataset) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -257,13 +257,22 @@ class Dataset:
             digest.update(name.encode() + np.ascontiguousarray(self.splits[name]).tobytes())
         return digest.hexdigest()
 
-    def without_class(self, index: int) -> Dataset:
-        """The same data with one class hidden from ``train`` and ``val``; ``test`` keeps it."""
+    def without_classes(self, indices: Sequence[int]) -> Dataset:
+        """The same data with some classes hidden from ``train`` and ``val``; ``test`` keeps them.
+
+        Raises
+        ------
+        DataError
+            Without labels, or where nothing would be left to train on.
+        """
         name, spec = self.schema.label_name, self.schema.label
         if name is None or spec is None:
             raise DataError(f"'{self.name}' has no labels, so no class can be left out.")
         label = self.fields[name]
-        kept = {k: rows[label.values[rows] != index] if k != "test" else rows for k, rows in self.splits.items()}
+        shown = ~np.isin(np.asarray(label.values), indices)
+        kept = {k: rows[shown[rows]] if k != "test" else rows for k, rows in self.splits.items()}
+        if not len(kept["train"]):
+            raise DataError(f"'{self.name}' has nothing to train on without the hidden classes.")
         seen = LabelSpec.of(spec.classes, label.values[kept["train"]])
         return replace(self, splits=kept, fields={**self.fields, name: replace(label, spec=seen)})
 

@@ -49,6 +49,8 @@ class Plan(Record):
     views: list[str] = []
     device: str
     checkpoint: Checkpoint = "last"
+    hidden: list[str] = []
+    normal: str | None = None
     threads: int | None = None
 
 

@@ -7,7 +7,7 @@ from ..metrics import PANEL, Metric
 from .base import Context, Use, why_not
 from .condition import CONDITION
 from .cost import COST
-from .detect import DETECT, hidden_class
+from .detect import DETECT, hidden_classes
 from .generate import DIVERSITY, FIDELITY
 from .interpolate import INTERPOLATE
 from .likelihood import LIKELIHOOD
@@ -29,4 +29,4 @@ def find_use(name: str) -> Use:
     return USES[name]
 
 
-__all__ = ["METRICS", "USES", "Context", "Use", "find_use", "hidden_class", "why_not"]
+__all__ = ["METRICS", "USES", "Context", "Use", "find_use", "hidden_classes", "why_not"]

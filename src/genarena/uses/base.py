@@ -28,8 +28,8 @@ class Context:
     evaluator : Evaluator
     seed : int
         Of every draw made while measuring.
-    hidden : int or None
-        The class left out of training.
+    hidden : tuple of int
+        The classes left out of training.
     result : dict
         ``result.json`` of the run.
     """
@@ -38,7 +38,7 @@ class Context:
     dataset: Dataset
     evaluator: Evaluator
     seed: int
-    hidden: int | None
+    hidden: tuple[int, ...]
     result: dict[str, Any]
 
 
@@ -76,7 +76,7 @@ class Use:
     needs : tuple of str
         Capabilities of which a model must have one to serve; empty where any model can.
     view : {"all", "detect"}
-        Which training data: all of them, or one class left out.
+        Which training data: all of them, or those without the classes that are hidden.
     metrics : callable
         Ids of the evaluator's spaces, most meaningful first -> keys of scores. The first decides; where another
         ranks the leader clearly behind, the verdict is undecided.
