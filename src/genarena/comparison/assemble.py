@@ -24,7 +24,7 @@ from ..files import read_json, write_json
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..models import MODELS
-from ..uses import METRICS, USES, Use, hidden_class, why_not
+from ..uses import METRICS, USES, Use, why_not
 from .commands import more_seeds, use_command
 from .measure import read_scores, real_picture, weights_of
 from .plan import Cell, Plan
@@ -108,7 +108,7 @@ def assemble(
             ],
         },
         "contenders": [_contender(c.name, fitted[c.name], finished) for c in plan.contenders],
-        "runs": [_run(cell, plan, dataset, finished, outcomes) for cell in plan.cells],
+        "runs": [_run(cell, plan, finished, outcomes) for cell in plan.cells],
         "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
         "uses": [
             {
@@ -181,13 +181,10 @@ def _contender(name: str, fitted: FittedModel | None, finished: Sequence[Finishe
     }
 
 
-def _run(
-    cell: Cell, plan: Plan, dataset: Dataset, finished: Sequence[Finished], outcomes: Sequence[Outcome]
-) -> dict[str, Any]:
+def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], outcomes: Sequence[Outcome]) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": cell.id, "contender": cell.contender, "seed": cell.seed, "view": cell.view}
-    label = dataset.schema.label
-    if cell.view == "detect" and label:
-        entry["hidden"] = label.classes[hidden_class(len(label.classes), cell.seed)]
+    if cell.view == "detect":
+        entry["hidden"] = ", ".join(plan.hidden)
     done = next((f for f in finished if f.cell == cell), None)
     if done is None:
         outcome = next((o for o in outcomes if o.cell == cell), None)
