@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import struct
@@ -101,9 +102,24 @@ def test_flat_folder_has_no_labels(tmp_path):
     assert data.schema.label is None and [len(rows) for rows in data.splits.values()] == [7, 1, 2]
 
 
-def test_partly_labelled_folder_says_so(tmp_path):
-    data = open_dataset(_write(tmp_path, _many() | {"a/x.png": _bytes(_noise(77))}))
-    assert data.schema.label is None and any("no labels" in note for note in data.notes)
+def test_few_labels_are_none_and_few_unlabelled_images_are_left_out(tmp_path):
+    data = open_dataset(
+        _write(tmp_path / "few", _many() | {"a/x.png": _bytes(_noise(77)), "b/y.png": _bytes(_noise(78))})
+    )
+    assert data.schema.label is None and sum(map(len, data.splits.values())) == 12
+    # nor are they classes where every folder holds one image
+    assert "every folder holds one image: they were not taken as classes" in data.notes
+    files = _many(2) | {
+        f"{name}/{i}.png": _bytes(_noise(50 + i + 20 * (name == "a"))) for i in range(9) for name in "ab"
+    }
+    root = _write(tmp_path / "most", files)
+    data = open_dataset(root)
+    assert data.schema.label.classes == ("a", "b") and len(data.files) == 20
+    assert sum(map(len, data.splits.values())) == 18
+    assert all((data.labels(split) >= 0).all() for split in data.splits)
+    assert any(note.startswith("2 of 20 examples have no label and were left out (--no-labels") for note in data.notes)
+    everything = open_dataset(root, labels=False)
+    assert everything.schema.label is None and sum(map(len, everything.splits.values())) == 20
 
 
 def test_test_may_be_a_class(tmp_path):
@@ -114,7 +130,9 @@ def test_test_may_be_a_class(tmp_path):
 
 def test_images_outside_the_splits_are_left_out_with_a_note(tmp_path):
     data = open_dataset(_write(tmp_path, _labelled() | {"extra/a.png": _bytes(_noise(99))}))
-    assert len(data.fields["image"].values) == 24 and any("1 image(s) outside" in note for note in data.notes)
+    assert len(data.fields["image"].values) == 24 and any(
+        "1 image(s) outside the folders of splits" in note for note in data.notes
+    )
 
 
 def test_other_and_hidden_files_are_ignored(tmp_path):
@@ -327,16 +345,56 @@ def test_all_equal_images_still_open(tmp_path):
     assert all(len(rows) for rows in data.splits.values()) and data.schema.target.levels == 256
 
 
-def test_links_out_of_the_folder_are_skipped(tmp_path):
-    root = _write(tmp_path / "set", _many())
-    _write(tmp_path / "outside", {"secret.png": _bytes(_noise(99))})
-    (root / "file.png").symlink_to(tmp_path / "outside" / "secret.png")
-    (root / "folder").symlink_to(tmp_path / "outside")
+def test_links_are_counted_and_followed_where_asked_and_loops_end(tmp_path):
+    root = _write(tmp_path / "set", {f"a/{name}": content for name, content in _many().items()})
+    _write(tmp_path / "outside", {f"{i}.png": _bytes(_noise(90 + i)) for i in range(4)})
+    (root / "a" / "file.png").symlink_to(tmp_path / "outside" / "0.png")
+    (root / "b").symlink_to(tmp_path / "outside")
     (root / "loop").symlink_to(root)
-    (root / "inside.png").symlink_to(root / "00.png")
+    (root / "a" / "round").symlink_to(root / "a" / "round")
+    (root / "a" / "inside.png").symlink_to(root / "a" / "00.png")
     data = open_dataset(root)
-    assert len(data.fields["image"].values) == 11
-    assert sum("points outside" in note for note in data.notes) == 2 and any("'loop'" in note for note in data.notes)
+    assert len(data.fields["image"].values) == 11 and data.schema.label is None
+    notes = " / ".join(data.notes)
+    assert (
+        "2 link(s) that lead out of the folder were passed over (--follow-links takes them): 'a/file.png', 'b'" in notes
+    )
+    assert "1 link(s) to folders were passed over (--follow-links takes them): 'loop'" in notes
+    assert "1 link(s) that lead nowhere were passed over: 'a/round'" in notes
+    followed = open_dataset(root, follow_links=True)
+    assert len(followed.fields["image"].values) == 16 and followed.schema.label.classes == ("a", "b")
+    assert sum(file.startswith("b/") for file in followed.files) == 4
+
+
+def test_a_folder_of_nothing_but_links_says_how_many(tmp_path):
+    _write(tmp_path / "store", _many())
+    (tmp_path / "set").mkdir()
+    for path in (tmp_path / "store").iterdir():
+        (tmp_path / "set" / path.name).symlink_to(path)
+    with pytest.raises(DataError, match=r"no images .*10 link\(s\) that lead out of the folder .*--follow-links"):
+        open_dataset(tmp_path / "set")
+    assert open_dataset(tmp_path / "set", follow_links=True).fingerprint == open_dataset(tmp_path / "store").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("file", "record"),
+    [
+        ("config.json", {"genarena": "1", "model": "vae", "schema": {}}),
+        ("plan.json", {"contenders": [], "seeds": [0], "fingerprint": ""}),
+        ("comparison.json", {"genarena": "1", "contenders": [], "plan": {}}),
+        ("evaluator.json", {"protocol": {}, "spaces": [], "hash": ""}),
+    ],
+)
+def test_what_genarena_wrote_is_no_data(tmp_path, file, record):
+    root = _write(tmp_path / "set", _many())
+    before = open_dataset(root)
+    _write(root / "arena", {file: json.dumps(record).encode(), "pictures/a.png": _bytes(_noise(77))})
+    _write(root / "mine", {"config.json": b'{"model": "my camera"}', "x.png": _bytes(_noise(78))})
+    data = open_dataset(root)
+    assert len(data.fields["image"].values) == len(before.fields["image"].values) + 1
+    assert "1 folder(s) that genarena wrote were left out: 'arena'" in data.notes
+    with pytest.raises(DataError, match="was written by genarena"):
+        open_dataset(root / "arena")
 
 
 def test_unsafe_zip_names_are_skipped(tmp_path):
@@ -417,6 +475,27 @@ def test_changed_files_and_damaged_caches_are_decoded_anew(tmp_path, monkeypatch
     assert open_dataset(root).fingerprint == first
     (root / "00.png").write_bytes(_bytes(_noise(99)))
     assert open_dataset(root).fingerprint != first
+
+
+def test_the_cache_is_of_one_folder_and_of_its_content(tmp_path, monkeypatch):
+    """Same names, sizes and times with other pixels, in another folder and in the same."""
+    monkeypatch.setattr(decoding, "MEMORY_LIMIT", 1000)
+
+    def folder(name, shade):
+        images = {f"{i:02d}.bmp": _bytes(Image.new("L", (12, 10), shade + i), "BMP") for i in range(10)}
+        root = _write(tmp_path / name, images)
+        for path in root.iterdir():
+            os.utime(path, (1_000_000, 1_000_000))
+        return root
+
+    assert open_dataset(folder("a", 0)).fields["image"].values.max() == 9
+    assert open_dataset(folder("b", 100)).fields["image"].values.max() == 109
+    assert open_dataset(folder("a", 200)).fields["image"].values.max() == 209
+    [newest] = [path for path in decoding.cache_folder().glob("*.npy") if path.read_bytes().count(209)]
+    damaged = bytearray(newest.read_bytes())
+    damaged[-1] ^= 255
+    newest.write_bytes(damaged)
+    assert open_dataset(tmp_path / "a").fields["image"].values.min() == 200
 
 
 def test_grey_kept_as_one_channel_survives_the_cache(tmp_path, monkeypatch):

@@ -344,7 +344,7 @@ def test_damaged_npz_is_a_data_error(tmp_path):
     ("arrays", "message"),
     [
         ({"x_train": _images(), "x_test": _images(5, (9, 9))}, "different shapes"),
-        ({"x_train": _images(), "x_test": _images(5), "y_train": np.zeros(30, int)}, "has labels for"),
+        ({"x_train": _images(), "y_train": np.zeros(30, int), "y_test": np.zeros(5, int)}, "has labels for"),
         ({"x_train": _images(), "y_train": np.zeros(29, int)}, "labels of shape"),
         ({"x": _images(), "x_train": _images()}, "both fit"),
         ({"y": np.zeros(30, int)}, "cannot tell which array"),

@@ -100,13 +100,48 @@ def test_integers_with_gaps_are_numbered():
         (np.array([0, 1, 7]), ("a", "b"), "label 7 in row 2 is out of range"),
         (np.array([0.0, 0.5, 1.0]), (), r"row 1 is 0\.5"),
         (np.array([0.0, 1.0, np.nan]), (), "row 2 is nan"),
-        (np.eye(3, dtype=int), (), r"shape \(3, 3\)"),
+        (np.full((3, 3), 0.5), (), r"shape \(3, 3\)"),
+        (np.array([-1, 0, 1]), (), "label -1 in row 0 is negative"),
         (np.array([None, 1, 2]), (), "type object"),
     ],
 )
 def test_bad_labels(labels, classes, message):
     with pytest.raises(DataError, match=message):
         encode_labels(labels, 3, classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "classes"),
+    [
+        (np.array([1.0, 2.0, 1.0]), [0, 1, 0], ("1", "2")),
+        (np.array([-1, 1, 1]), [0, 1, 1], ("-1", "1")),
+        (np.array([-1.0, 1.0, 1.0]), [0, 1, 1], ("-1", "1")),
+        (np.array([[0, 1], [1, 0], [0, 1]]), [1, 0, 1], ("0", "1")),
+        (np.eye(3, dtype=np.float32)[[2, 0, 1]], [2, 0, 1], ("0", "1", "2")),
+        (np.array([True, False, True]), [1, 0, 1], ("0", "1")),
+        (np.array(["b", "a", "b"], dtype=object), [1, 0, 1], ("a", "b")),
+        (np.array([b"b", b"a", b"b"]), [1, 0, 1], ("a", "b")),
+        (np.array(["caf\u00e9", "cafe\u0301", "bar"]), [1, 1, 0], ("bar", "caf\u00e9")),
+    ],
+)
+def test_labels_of_every_form(labels, expected, classes):
+    indices, found, _ = encode_labels(labels, 3)
+    assert (indices.tolist(), found) == (expected, classes)
+
+
+def test_several_labels_an_example_are_no_classes():
+    for labels in (np.array([[1, 1], [1, 0]]), np.array([[0, 0], [1, 0]])):
+        _, classes, [note] = encode_labels(labels, 2)
+        assert classes == () and "1 of 2 examples have several labels or none (first row 0)" in note
+
+
+def test_copies_in_two_splits_are_counted():
+    values = np.arange(40)[:, None]
+    values[30:33] = values[:3]
+    splits, notes = make_splits(values, {"train": np.arange(30), "test": np.arange(30, 40)})
+    assert [note for note in notes if note.startswith("warning: 3 of the 10 test examples are also in train")]
+    assert not any("warning" in note for note in make_splits(values, {})[1])
+    assert {len(rows) for rows in splits.values()} == {27, 3, 10}
 
 
 def test_duplicates_stay_together_where_only_as_many_as_needed_are_left():

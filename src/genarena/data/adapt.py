@@ -52,10 +52,13 @@ def labelled_like(dataset: Dataset, spec: LabelSpec | None) -> Dataset:
         return dataset
     field = dataset.fields[name]
     places = np.array([spec.classes.index(word) if word in spec.classes else -1 for word in own.classes], np.int64)
-    values = places[np.asarray(field.values)]
-    if (values < 0).any():
-        strange = own.classes[int(np.asarray(field.values)[values < 0][0])]
+    given = np.asarray(field.values)  # -1 where an example has no label
+    values = np.where(given < 0, -1, places[given])
+    strange = given[(values < 0) & (given >= 0)]
+    if len(strange):
         known = ", ".join(spec.classes[:10]) + (", …" if len(spec.classes) > 10 else "")
-        raise DataError(f"'{dataset.name}' has examples of class '{strange}', and the model was told of {known}.")
+        raise DataError(
+            f"'{dataset.name}' has examples of class '{own.classes[strange[0]]}', and the model was told of {known}."
+        )
     label = replace(field, spec=LabelSpec.of(spec.classes, values[dataset.splits["train"]]), values=values)
     return replace(dataset, fields={**dataset.fields, name: label})

@@ -116,7 +116,7 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
         labels = {split: np.asarray(array) for split, array in labels.items()}
     except ValueError as error:
         raise DataError(f"'{name}' is no regular array: {error}") from error
-    if labels and set(labels) != set(arrays):
+    if not set(labels) <= set(arrays):
         raise DataError(f"'{name}' has labels for {sorted(labels)} but examples for {sorted(arrays)}: give both alike.")
     for split, array in arrays.items():
         if split in labels and (labels[split].ndim == 0 or len(labels[split]) != len(array)):
@@ -132,7 +132,8 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
     return Raw(
         name=name,
         values=target,
-        labels=np.concatenate(list(labels.values())) if labels else None,
+        labels=np.concatenate([labels[split] for split in arrays if split in labels]) if labels else None,
+        labelled=np.concatenate([np.full(len(array), split in labels) for split, array in arrays.items()]),
         splits={} if "" in arrays else consecutive({split: len(array) for split, array in arrays.items()}),
         notes=notes,
     )

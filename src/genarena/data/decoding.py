@@ -1,7 +1,8 @@
 """Many picture files, decoded once into one array, in memory or memory-mapped in a cache.
 
-The cache lies in ``$GENARENA_CACHE`` or the platform's cache folder. Its key is a hash of the files' paths, sizes and
-stamps and of the options, so changed files are decoded anew; it may be deleted at any time.
+The cache lies in ``$GENARENA_CACHE`` or the platform's cache folder. Its key is a hash of the source, of its files' paths,
+sizes and stamps and of the options, and what is found is believed where the files' content and its own are those that were
+written: changed files are decoded anew. It may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 import pooch
 
 from ..errors import DataError, GenarenaError, StorageError
-from ..files import read_json
+from ..files import read_json, sha256_of
 from . import pictures
 from .arrays import open_array
 from .fields import Quarantined
@@ -53,12 +54,17 @@ class Member:
 
 @dataclass(frozen=True)
 class PictureOptions:
-    """How pictures are read: (height, width) or None, 1 or 3 channels or None, and the share that may be bad."""
+    """How pictures are read: (height, width) or None, 1 or 3 channels or None, and the share that may be bad.
+
+    And whether labels are looked for, and links followed.
+    """
 
     size: tuple[int, int] | None = None
     channels: int | None = None
     max_bad: float = 0.2
     progress: Progress | None = None
+    labels: bool = True
+    follow_links: bool = False
 
 
 @dataclass
@@ -80,8 +86,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("GENARENA_CACHE") or pooch.os_cache("genarena"))
 
 
-def decode_all(members: Sequence[Member], options: PictureOptions) -> Decoded:
-    """Decode picture files into one array.
+def decode_all(members: Sequence[Member], options: PictureOptions, source: str = "") -> Decoded:
+    """Decode picture files into one array; ``source`` is where they lie, for the cache.
 
     Without a size the most common one is used where at least half of the files have it, and otherwise a square of
     the median shorter side; neither is larger than `LARGEST_SIDE`. Without channels the result is grey if every
@@ -94,8 +100,8 @@ def decode_all(members: Sequence[Member], options: PictureOptions) -> Decoded:
     StorageError
         If the cache cannot be written.
     """
-    key = _cache_key(members, options)
-    decoded = _load(key)
+    key = _cache_key(source, members, options)
+    decoded = _load(key, members)
     if decoded is None:
         with warnings.catch_warnings():
             # Pillow warns of large or slightly broken pictures; our own cap and a full decode decide instead.
@@ -111,15 +117,15 @@ def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Dec
     size, notes = (options.size, []) if options.size else _default_size([header[:2] for header in headers])
     channels = options.channels or (1 if all(grey for _, _, grey in headers) else 3)
     failed = {entry.path for entry in bad}
-    members = [member for member in members if member.path not in failed]
-    target, part = _allocate((len(members), channels, *size))
+    readable = [member for member in members if member.path not in failed]
+    target, part = _allocate((len(readable), channels, *size))
     try:
-        good, colour, late, converted = _fill(target, members, options.progress)
+        good, colour, late, converted = _fill(target, readable, options.progress)
         grey = channels == 3 and options.channels is None and not colour
         notes = notes + converted + (["every RGB image is grey: kept as one channel"] if grey else [])
         if part is None:
             return Decoded(np.ascontiguousarray(_view(target, good, grey)), bad + late, notes)
-        return _save(key, part, Decoded(target, bad + late, notes), good, grey)
+        return _save(key, part, Decoded(target, bad + late, notes), good, grey, _content(members))
     except BaseException:  # Ctrl-C included: a part-filled file of gigabytes must not stay behind
         if part is not None:
             part.unlink(missing_ok=True)
@@ -211,14 +217,30 @@ def _view(values: np.ndarray, good: int, grey: bool) -> np.ndarray:
     return values[:good, :1] if grey else values[:good]
 
 
-def _cache_key(members: Sequence[Member], options: PictureOptions) -> str:
+def _cache_key(source: str, members: Sequence[Member], options: PictureOptions) -> str:
     digest = hashlib.sha256(f"{_LAYOUT} {options.size} {options.channels} {LARGEST_SIDE}".encode())
+    digest.update(b"\0" + path_bytes(source))
     for member in members:
         digest.update(b"\0" + path_bytes(member.path) + b"\0" + member.stamp.encode())
     return digest.hexdigest()
 
 
-def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool) -> Decoded:
+def _content(members: Sequence[Member]) -> str:
+    """A hash of every file's bytes: sizes and times of other files may be the same."""
+    digest = hashlib.sha256()
+    for member in members:
+        try:
+            with member.open() as stream:
+                own = hashlib.sha256()
+                while part := stream.read(1 << 20):
+                    own.update(part)
+            digest.update(own.digest())
+        except Exception as error:  # such files are quarantined, whatever is wrong with them
+            digest.update(type(error).__name__.encode())
+    return digest.hexdigest()
+
+
+def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content: str) -> Decoded:
     """Put a filled array into the cache, and return it as a later run will read it."""
     decoded.values.flush()  # type: ignore[attr-defined]
     record = {
@@ -227,6 +249,8 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool) -> Deco
         "grey": grey,
         "quarantined": [asdict(entry) for entry in decoded.quarantined],
         "notes": decoded.notes,
+        "content": content,
+        "sha256": sha256_of(part),
     }
     target = cache_folder() / f"{key}.npy"
     side = part.with_suffix(".json")
@@ -236,13 +260,15 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool) -> Deco
     return Decoded(_view(open_array(target), good, grey), decoded.quarantined, decoded.notes)
 
 
-def _load(key: str) -> Decoded | None:
+def _load(key: str, members: Sequence[Member]) -> Decoded | None:
     """What the cache holds for this key, or None where that is nothing usable."""
     path = cache_folder() / f"{key}.npy"
     try:
         record = read_json(path.with_suffix(".json"))
         values = open_array(path)
         if values.shape != tuple(record["shape"]) or values.dtype != np.uint8:
+            return None
+        if record["sha256"] != sha256_of(path) or record["content"] != _content(members):
             return None
         quarantined = [Quarantined(**entry) for entry in record["quarantined"]]
         return Decoded(_view(values, record["good"], record["grey"]), quarantined, record["notes"])

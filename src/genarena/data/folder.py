@@ -1,17 +1,16 @@
 """A folder of pictures, or a zip of one, which is read in place and never extracted.
 
-Sub-folders ``train``, ``val`` (``valid``, ``validation``) and ``test`` are the splits, and the sub-folders below them
-the classes. Files are taken in the order of their relative paths' bytes, whatever order the disk lists them in.
+`layout` tells splits and classes from the paths, `label_table` classes from tables beside the pictures. Files are taken in the
+order of their relative paths' bytes, whatever order the disk lists them in.
 """
 
 from __future__ import annotations
 
 import io
-import os
 import re
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -20,42 +19,45 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import open_regular
+from . import label_table
 from .archives import open_member, open_zip
 from .decoding import Member, PictureOptions, decode_all
+from .label_table import Listed
+from .layout import Layout, read_layout
 from .pictures import SUFFIXES
-from .raw import SPLIT_NAMES, Raw
+from .raw import Raw
+from .walk import is_hidden, is_ours, walk
 
 MAX_FILE_BYTES = 500_000_000
 
 
 def read_folder(root: Path, options: PictureOptions) -> Raw:
-    """Read the pictures below a folder; links out of it are not followed.
+    """Read the pictures below a folder.
+
+    Folders that genarena wrote are left out. Links out of the folder, and links to folders, are followed only where `options`
+    say so.
 
     Raises
     ------
     DataError
-        If there are no pictures, or too many of them are unusable.
+        If there are no pictures, the folder is one that genarena wrote, or too many pictures are unusable.
     OSError
         If a folder cannot be listed.
     """
-    members, others, notes = [], [], []
-    for relative, path in _walk(root):
-        if path.is_symlink() and not path.resolve().is_relative_to(root.resolve()):
-            notes.append(f"link '{relative}' points outside the folder and was skipped")
-        elif path.is_dir():
-            notes.append(f"link '{relative}' to a folder was skipped")
-        elif path.suffix.lower() in SUFFIXES and path.is_file():
-            status = path.stat()
-            members.append(Member(relative, f"{status.st_size} {status.st_mtime_ns}", partial(_open_file, path)))
-        else:
-            others.append(relative)
-    if not members:
+    if is_ours(root):
+        raise DataError(
+            f"'{root}' was written by genarena, and is no data: name the folder of the pictures themselves."
+        )
+    files, notes = walk(root, options.follow_links)
+    members = {relative: _member(relative, path) for relative, path in files if _is_used(relative) and path.is_file()}
+    others = [relative for relative, _ in files if relative not in members]
+    if not any(map(_is_picture, members)):
         usable = sorted(name for name in others if name.endswith((".npz", ".npy", ".zip")))
         hint = f" It holds '{usable[0]}': give the path of that file." if usable else ""
-        raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) in folder '{root}'.{hint}")
+        raise DataError(_no_images(f"in folder '{root}'") + hint + "".join(f" {note}." for note in notes))
     if others:
         notes.append(f"{len(others)} file(s) that are no images were ignored")
-    return _read(root.resolve().name, members, notes, options)
+    return _read(root.resolve().name, str(root.resolve()), members, notes, options)
 
 
 def read_zip(path: Path, options: PictureOptions) -> Raw:
@@ -68,55 +70,58 @@ def read_zip(path: Path, options: PictureOptions) -> Raw:
     """
     with open_zip(path) as archive:
         members, notes = _list_zip(archive, path)
-        if not members:
-            raise DataError(f"no images ({', '.join(sorted(SUFFIXES))}) in '{path}'.")
-        return _read(path.stem, members, notes, options)
+        if not any(map(_is_picture, members)):
+            raise DataError(_no_images(f"in '{path}'"))
+        return _read(path.stem, str(path.resolve()), members, notes, options)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every visible file and every link below ``root``, with its relative path."""
-    for folder, directories, files in os.walk(root, onerror=_raise):
-        directories[:] = [name for name in directories if not name.startswith(".")]
-        links = [name for name in directories if os.path.islink(os.path.join(folder, name))]
-        for name in files + links:
-            if not name.startswith("."):
-                path = Path(folder, name)
-                yield path.relative_to(root).as_posix(), path
+def read_picture(path: Path, options: PictureOptions) -> Raw:
+    """Read one picture file; raises `DataError` where it is broken."""
+    return _read(path.stem, str(path.resolve().parent), {path.name: _member(path.name, path)}, [], options)
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _is_picture(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def _is_used(name: str) -> bool:
+    return _is_picture(name) or PurePosixPath(name).suffix.lower() in label_table.SUFFIXES
+
+
+def _no_images(where: str) -> str:
+    return f"no images ({', '.join(sorted(SUFFIXES))}) {where}."
+
+
+def _member(relative: str, path: Path) -> Member:
+    status = path.stat()
+    return Member(relative, f"{status.st_size} {status.st_mtime_ns}", partial(_open_file, path))
 
 
 def _open_file(path: Path) -> BinaryIO:
     return open_regular(path, MAX_FILE_BYTES)
 
 
-def _list_zip(archive: zipfile.ZipFile, path: Path) -> tuple[list[Member], list[str]]:
+def _list_zip(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, Member], list[str]]:
     members: dict[str, Member] = {}
     unsafe = 0
     for info in archive.infolist():
-        name = info.filename
+        name = info.filename.replace("\\", "/")  # as some programs of Windows write
         if _is_unsafe(info):
             unsafe += 1
-        elif info.is_dir() or PurePosixPath(name).suffix.lower() not in SUFFIXES or _is_hidden(name):
+        elif info.is_dir() or not _is_used(name) or any(map(is_hidden, name.split("/"))):
             continue
         elif info.flag_bits & 1:
             raise DataError(f"'{path}' is encrypted: unpack it and give the folder.")
         else:
             members[name] = Member(name, f"{info.file_size} {info.CRC}", partial(_open_member, archive, info))
     notes = [f"{unsafe} member(s) with unsafe names or links were skipped"] if unsafe else []
-    return list(members.values()), notes
+    return members, notes
 
 
 def _is_unsafe(info: zipfile.ZipInfo) -> bool:
     name = info.orig_filename
     escapes = name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name)
     return bool(escapes) or "\0" in name or stat.S_ISLNK(info.external_attr >> 16)
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
@@ -126,47 +131,44 @@ def _open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
         return io.BytesIO(stream.read(info.file_size))  # and no more, whatever is packed in it
 
 
-def _read(name: str, members: list[Member], notes: list[str], options: PictureOptions) -> Raw:
-    members = sorted(members, key=lambda member: member.sort_key)
-    members, parts, note = _honour_splits(members)
-    decoded = decode_all(members, options)
+def _read(name: str, source: str, members: Mapping[str, Member], notes: list[str], options: PictureOptions) -> Raw:
+    ordered = sorted(members.values(), key=lambda member: member.sort_key)
+    pictures = [member for member in ordered if _is_picture(member.path)]
+    layout = read_layout([member.path for member in pictures])
+    pictures = [pictures[row] for row in layout.rows]
+    tables = [member for member in ordered if not _is_picture(member.path)] if options.labels else []
+    listed = label_table.read_tables(tables, [member.path for member in pictures], layout.splits)
+    decoded = decode_all(pictures, options, source)
     failed = {entry.path for entry in decoded.quarantined}
-    kept = [i for i, member in enumerate(members) if member.path not in failed]
-    splits = np.array([parts[i][0] for i in kept])
-    labels, label_note = _labels([parts[i][1] for i in kept])
+    kept = [i for i, member in enumerate(pictures) if member.path not in failed]
+    words, found = _words(layout, listed) if options.labels else ([""] * len(pictures), [])
+    labels = np.array([words[i] for i in kept])
+    splits = np.array([layout.splits[i] or listed.splits.get(i, "") for i in kept])
     return Raw(
         name=name,
         values=decoded.values,
-        labels=labels,
+        labels=_numbers(labels[labels != ""]) if any(words) else None,
+        labelled=labels != "",
         splits={split: np.flatnonzero(splits == split) for split in ("train", "val", "test")},
-        files=[members[i].path for i in kept],
-        notes=notes + note + decoded.notes + label_note,
+        files=[pictures[i].path for i in kept],
+        notes=notes + layout.notes + listed.notes + found + decoded.notes,
         quarantined=decoded.quarantined,
     )
 
 
-def _honour_splits(members: list[Member]) -> tuple[list[Member], list[tuple[str, tuple[str, ...]]], list[str]]:
-    """Return the members, the (split or "", folders below it) of each, and notes.
-
-    A folder called "test" is a split only beside a "train", or where every folder is a split: it may be a class.
-    """
-    folders = [PurePosixPath(member.path).parts[:-1] for member in members]
-    while all(folders) and len({folder[0] for folder in folders}) == 1:  # as the one folder that most zips start with
-        folders = [folder[1:] for folder in folders]
-    tops = [SPLIT_NAMES.get(folder[0].lower(), "") if folder else "" for folder in folders]
-    if "train" not in tops and not all(tops):
-        return members, [("", folder) for folder in folders], []
-    inside = [i for i, top in enumerate(tops) if top]
-    notes = []
-    if len(inside) < len(members):
-        notes.append(f"{len(members) - len(inside)} image(s) outside the train, val and test folders were not used")
-    return [members[i] for i in inside], [(tops[i], folders[i][1:]) for i in inside], notes
+def _words(layout: Layout, listed: Listed) -> tuple[list[str], list[str]]:
+    """The class of each picture, by its folders or by tables, and notes."""
+    count, by_folder = len(layout.rows), sum(map(bool, layout.classes))
+    if not listed.labels or (by_folder and not (listed.certain and 2 * len(listed.labels) >= count)):
+        notes = [f"labels are the folders': tables name only {len(listed.labels)} images"] if listed.labels else []
+        return layout.classes, notes
+    notes = ["labels are those of tables, and not the folders'"] if by_folder else []
+    if len(listed.labels) < count:
+        notes.append(f"{count - len(listed.labels)} image(s) have no row with a label")
+    return [listed.labels.get(i, "") for i in range(count)], notes
 
 
-def _labels(folders: list[tuple[str, ...]]) -> tuple[np.ndarray | None, list[str]]:
-    """The class names, which are the first folder of each picture, if every picture lies in one."""
-    if all(folders):
-        return np.array([folder[0] for folder in folders]), []
-    if any(folders):
-        return None, ["some images lie in class folders and some beside them: no labels were made"]
-    return None, []
+def _numbers(labels: np.ndarray) -> np.ndarray:
+    """Labels as integers where all are written as such."""
+    plain = all(re.fullmatch(r"-?(?:0|[1-9]\d{0,17})", word) for word in labels.tolist())
+    return labels.astype(np.int64) if plain else labels

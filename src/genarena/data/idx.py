@@ -46,7 +46,7 @@ def find_idx(root: Path) -> dict[str, dict[str, Path]]:
 def read_idx(root: Path) -> Raw:
     """Read every pair of images and labels in a folder.
 
-    A lone train or test (``t10k``) pair is split by content afterwards. Labels may be absent altogether.
+    A lone train or test (``t10k``) pair is split by content afterwards. Labels may be absent, of some splits or of all.
 
     Raises
     ------
@@ -58,8 +58,6 @@ def read_idx(root: Path) -> Raw:
         if "images" not in parts:
             raise DataError(f"'{parts['labels'].name}' in '{root}' has no {split} images beside it.")
     labelled = [split for split, parts in files.items() if "labels" in parts]
-    if labelled and len(labelled) < len(files):
-        raise DataError(f"'{root}' has labels for {' and '.join(labelled)} only: add the others or remove these.")
     images = {split: read_idx_file(parts["images"], 3) for split, parts in files.items()}
     sizes = {array.shape[1:] for array in images.values()}
     if len(sizes) > 1:
@@ -72,6 +70,7 @@ def read_idx(root: Path) -> Raw:
         name=root.resolve().name,
         values=np.concatenate(list(images.values()))[:, None],
         labels=np.concatenate(list(labels.values())) if labels else None,
+        labelled=np.concatenate([np.full(len(array), split in labels) for split, array in images.items()]),
         splits=consecutive({split: len(array) for split, array in images.items()}),
     )
 

@@ -40,7 +40,7 @@ class Raw:
     values : numpy.ndarray
         Images as uint8 ``(N, C, H, W)``, or rows of float32 ``(N, D)``.
     labels : numpy.ndarray or None
-        ``(N,)`` of integers or strings, not checked yet.
+        Of integers or strings, one for each example that has one; not checked yet.
     classes : tuple of str
         Names of the integer labels where the source gives them.
     splits : dict of str to numpy.ndarray
@@ -51,6 +51,8 @@ class Raw:
         The number of grey levels where it is known; None to infer it.
     files : list of str
         The file of each example, as a path within the source, where each has one.
+    labelled : numpy.ndarray or None
+        Which examples have a label, bool ``(N,)``; None where all have.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Raw:
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    labelled: np.ndarray | None = None
 
 
 def fill(content: np.ndarray, stream: IO[bytes]) -> int:

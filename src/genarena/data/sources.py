@@ -13,10 +13,10 @@ from .arrays import from_arrays, read_npy, read_npz
 from .builtin import BUILTIN
 from .decoding import PictureOptions
 from .fields import Dataset, Field, ImageSpec, LabelSpec, Spec, VectorSpec
-from .folder import read_folder, read_zip
+from .folder import read_folder, read_picture, read_zip
 from .idx import find_idx, read_idx
 from .labels import encode_labels
-from .pictures import refit
+from .pictures import SUFFIXES, refit
 from .public import PUBLIC, read_public
 from .raw import Progress, Raw
 from .splits import make_splits
@@ -35,6 +35,9 @@ def open_dataset(
     max_bad: float = 0.2,
     images_key: str | None = None,
     labels_key: str | None = None,
+    labels: bool = True,
+    follow_links: bool = False,
+    splits: bool = True,
     progress: Progress | None = None,
 ) -> Dataset:
     """Open data of any supported kind.
@@ -42,9 +45,9 @@ def open_dataset(
     Parameters
     ----------
     source : str, Path, numpy.ndarray, (numpy.ndarray, labels) or Dataset
-        A built-in or public name; a folder of images or idx files; a ``.zip``, ``.npz`` or ``.npy`` file; an array of
-        images or of rows, with labels or without; or a data set, which is returned as it is. A name goes before a
-        path of the same name: write ``./name``, or give a Path, for the path.
+        A built-in or public name; a folder of images or idx files; a ``.zip``, ``.npz`` or ``.npy`` file, or one image; an
+        array of images or of rows, with labels or without; or a data set, which is returned as it is. A name goes before
+        a path of the same name, and a note says so: write ``./name``, or give a Path, for the path.
     size : (int, int) or int, optional
         (height, width) in pixels, or both in one, to which images are cropped and resized.
     channels : int, optional
@@ -55,6 +58,13 @@ def open_dataset(
         The share of image files, 0 to 1, that may be unusable; they are left out and listed.
     images_key, labels_key : str, optional
         The names of the arrays in an ``.npz`` file.
+    labels : bool
+        Whether to look for labels. Where the data have some, examples without one belong to no split.
+    follow_links : bool
+        Whether to follow links out of a folder of images, and links to folders in it.
+    splits : bool
+        Whether to make splits, which needs three examples at least. Without, all are in ``train``: to look at, not to
+        train on.
     progress : callable, optional
         Called as ``progress(stage, done, total)`` while files are decoded.
 
@@ -75,7 +85,7 @@ def open_dataset(
     """
     if isinstance(source, Dataset):
         return source
-    options = PictureOptions(_check_size(size), channels, max_bad, progress)
+    options = PictureOptions(_check_size(size), channels, max_bad, progress, labels, follow_links)
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}: give 1 (grey) or 3 (RGB).")
     if not 0 <= max_bad <= 1:
@@ -83,7 +93,7 @@ def open_dataset(
     if (images_key or labels_key) and not str(source).lower().endswith(".npz"):
         raise UsageError("images_key and labels_key name arrays of an .npz file, which the data are not.")
     raw = _read(source, options, data_dir, images_key, labels_key)
-    return _assemble(raw, options)
+    return _assemble(raw, options, splits)
 
 
 def infer_levels(values: np.ndarray) -> tuple[int, int]:
@@ -123,10 +133,17 @@ def _read(
     if not isinstance(source, str | Path):
         raise UsageError(f"data of type {type(source).__name__} are not known: give a name, a path or a NumPy array.")
     if isinstance(source, str) and source in BUILTIN:
-        return BUILTIN[source]()
+        return _named(source, BUILTIN[source]())
     if isinstance(source, str) and source in PUBLIC:
-        return read_public(source, Path(data_dir) if data_dir else None)
+        return _named(source, read_public(source, Path(data_dir) if data_dir else None))
     return _read_path(Path(source).expanduser(), options, images_key, labels_key)
+
+
+def _named(name: str, raw: Raw) -> Raw:
+    """Say so where there is a path of the same name."""
+    if Path(name).exists():
+        raw.notes.append(f"'{name}' is the set of that name, and not the path './{name}', which is there too")
+    return raw
 
 
 def _read_path(path: Path, options: PictureOptions, images_key: str | None, labels_key: str | None) -> Raw:
@@ -145,15 +162,22 @@ def _read_path(path: Path, options: PictureOptions, images_key: str | None, labe
         return read_npy(path)
     if kind == ".zip":
         return read_zip(path, options)
-    raise DataError(f"'{path}' is a file of no known kind: give a folder, or a .zip, .npz or .npy file.")
+    if kind in SUFFIXES:
+        return read_picture(path, options)
+    raise DataError(f"'{path}' is a file of no known kind: give a folder, or a .zip, .npz or .npy file, or an image.")
 
 
-def _assemble(raw: Raw, options: PictureOptions) -> Dataset:
+def _assemble(raw: Raw, options: PictureOptions, split: bool) -> Dataset:
     name = "image" if raw.values.ndim == 4 else "vector"
     if name == "vector" and (options.size or options.channels):
         raise UsageError(f"'{raw.name}' holds rows of numbers, not images: size and channels do not apply.")
     values, levels, notes = _codes(raw, options) if name == "image" else (raw.values, 0, [])
-    splits, made = make_splits(values, raw.splits)
+    labels, classes, found = _labels(raw) if options.labels and raw.labels is not None else (None, (), [])
+    notes += found
+    if split:
+        splits, made = make_splits(values, raw.splits, None if labels is None else labels >= 0)
+    else:
+        splits, made = {"train": np.arange(len(values)), **dict.fromkeys(("val", "test"), np.arange(0))}, []
     if name == "image":
         channels, height, width = values.shape[1:]
         some = splits["train"][:: max(1, len(splits["train"]) // _AVERAGED)]
@@ -162,15 +186,33 @@ def _assemble(raw: Raw, options: PictureOptions) -> Dataset:
     else:
         spec = _vector_spec(values[splits["train"]])
     fields = {name: Field(spec, "target", values), **raw.conditions}
-    if raw.labels is not None:
-        labels, classes, found = encode_labels(raw.labels, len(values), raw.classes)
-        notes += found
-        if len(classes) > 1:
-            fields["label"] = Field(LabelSpec.of(classes, labels[splits["train"]]), "label", labels)
-        else:
-            notes.append(f"all examples have the one label '{classes[0]}': treated as unlabelled")
+    if labels is not None:
+        seen = labels[splits["train"]]
+        fields["label"] = Field(LabelSpec.of(classes, seen[seen >= 0]), "label", labels)
     notes = [*raw.notes, *notes, *made]
     return Dataset(raw.name, fields, splits, tuple(notes), tuple(raw.quarantined), tuple(raw.files))
+
+
+def _labels(raw: Raw) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
+    """Class indices, -1 for examples without a label; None where labels tell nothing, or most of what is learned has none."""
+    count = len(raw.values)
+    labelled = np.ones(count, bool) if raw.labelled is None else raw.labelled
+    found, classes, notes = encode_labels(np.asarray(raw.labels), int(labelled.sum()), raw.classes)
+    if len(classes) < 2:
+        alone = [f"all examples have the one label '{classes[0]}': treated as unlabelled"] if classes else []
+        return None, (), notes + alone
+    labels = np.full(count, -1, np.int64)
+    labels[labelled] = found
+    known = {split: labels[rows] >= 0 for split, rows in raw.splits.items() if len(rows)} or {"": labelled}
+    learned = known.get("train", labelled)
+    if 2 * learned.sum() < len(learned):
+        few = f"only {learned.sum()} of {len(learned)} examples to learn from have a label: treated as unlabelled"
+        return None, (), [*notes, few]
+    for split, has in known.items():
+        if not has.all():
+            missing = f"{(~has).sum()} of {len(has)} {split} examples".replace("  ", " ")
+            notes.append(f"{missing} have no label and were left out (--no-labels takes all, and no labels)")
+    return labels, classes, notes
 
 
 def _codes(raw: Raw, options: PictureOptions) -> tuple[np.ndarray, int, list[str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from itertools import combinations
 
 import numpy as np
 
@@ -22,7 +23,9 @@ def content_hashes(values: np.ndarray) -> np.ndarray:
     return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
 
 
-def make_splits(values: np.ndarray, given: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+def make_splits(
+    values: np.ndarray, given: Mapping[str, np.ndarray], among: np.ndarray | None = None
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Complete the given splits to ``train``, ``val`` and ``test``.
 
     Without a test split, 20 % of the examples (5,000 at most) become one; without a val split, 10 % of the remaining
@@ -35,25 +38,28 @@ def make_splits(values: np.ndarray, given: Mapping[str, np.ndarray]) -> tuple[di
         All examples, first axis N.
     given : mapping of str to numpy.ndarray
         The splits that the source fixes; may be empty.
+    among : numpy.ndarray, optional
+        The examples that are split, bool ``(N,)``; all by default.
 
     Returns
     -------
     splits : dict of str to numpy.ndarray
         Sorted, disjoint, non-empty int64 indices.
     notes : list of str
-        What was made.
+        What was made, and how many exact copies splits share.
 
     Raises
     ------
     DataError
         If there are too few examples for non-empty splits.
     """
-    splits = {name: np.asarray(rows, dtype=np.int64) for name, rows in given.items() if len(rows)}
+    usable = np.ones(len(values), bool) if among is None else among
+    splits = {name: rows[usable[rows]] for name, rows in _as_indices(given) if usable[rows].any()}
     notes = []
     if "train" not in splits:
         if splits:
             notes.append(f"only {' and '.join(splits)} examples were given: pooled and split anew by content")
-        splits = {"train": np.arange(len(values), dtype=np.int64)}
+        splits = {"train": np.flatnonzero(usable)}
     needed = 3 - sum(name in splits for name in ("val", "test"))
     if len(splits["train"]) < needed:
         raise DataError(
@@ -61,7 +67,7 @@ def make_splits(values: np.ndarray, given: Mapping[str, np.ndarray]) -> tuple[di
             f"{needed} or more to train on."
         )
     missing = [name for name in ("test", "val") if name not in splits]
-    hashes = content_hashes(values) if missing else np.empty(0, np.uint64)
+    hashes = content_hashes(values)
     for name in missing:
         share = TEST_SHARE if name == "test" else VAL_SHARE
         rows = splits["train"]
@@ -69,7 +75,24 @@ def make_splits(values: np.ndarray, given: Mapping[str, np.ndarray]) -> tuple[di
         still_needed = 2 if name == "test" and "val" in missing else 1
         splits[name], splits["train"] = _cut(rows, hashes, count, still_needed)
         notes.append(f"{name}: {len(splits[name])} of {len(rows)} examples, set apart by a hash of their content")
-    return {name: np.sort(splits[name]) for name in ("train", "val", "test")}, notes
+    return {name: np.sort(splits[name]) for name in ("train", "val", "test")}, notes + _leaks(hashes, splits)
+
+
+def _leaks(hashes: np.ndarray, splits: Mapping[str, np.ndarray]) -> list[str]:
+    """A warning for each pair of splits that share exact copies: those that come with the data may."""
+    warnings = []
+    for first, second in combinations(("train", "val", "test"), 2):
+        copies = int(np.isin(hashes[splits[second]], hashes[splits[first]]).sum())
+        if copies:
+            warnings.append(
+                f"warning: {copies} of the {len(splits[second])} {second} examples are also in {first}, exactly alike: what "
+                f"is measured on them says too little. Remove them from one of the two"
+            )
+    return warnings
+
+
+def _as_indices(given: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    return [(name, np.asarray(rows, dtype=np.int64)) for name, rows in given.items()]
 
 
 def _cut(rows: np.ndarray, hashes: np.ndarray, count: int, reserve: int) -> tuple[np.ndarray, np.ndarray]:

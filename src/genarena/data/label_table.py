@@ -1,0 +1,226 @@
+"""Labels in a table beside pictures: a CSV file with a column of file names and a column of classes.
+
+The column of files is the one whose cells name pictures, whatever it is called. Any delimiter of ``, ; |`` or tab, a byte order
+mark, any line ends and quoted cells are read, and names may be relative to the table or to the root, with an ending or without.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from .decoding import Member
+from .layout import named, split_of
+
+SUFFIXES = (".csv", ".tsv")
+MAX_TABLE = 100_000_000
+"""Bytes; larger tables are not read."""
+
+_NAMES = ("label", "labels", "class", "classes", "classname", "labelname", "category", "categoryname", "target", "y")
+_LABEL = (*_NAMES, "classid", "labelid", "categoryid", "groundtruth")
+_SPLIT = ("split", "set", "subset", "partition", "phase")
+_SEEN = 200  # rows by which the column of files is told
+
+
+@dataclass
+class Listed:
+    """What tables say of the pictures.
+
+    Attributes
+    ----------
+    labels : dict of int to str
+        The class of a picture, by its row.
+    splits : dict of int to str
+        The split of a picture, where a table has such a column.
+    certain : bool
+        Whether a column was called a label's name, and not merely left over.
+    notes : list of str
+    """
+
+    labels: dict[int, str] = field(default_factory=dict)
+    splits: dict[int, str] = field(default_factory=dict)
+    certain: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def read_tables(tables: Sequence[Member], paths: Sequence[str], splits: Sequence[str]) -> Listed:
+    """Read every table that names pictures.
+
+    Parameters
+    ----------
+    tables : sequence of Member
+    paths, splits : sequence of str
+        Of each picture; a table called ``train.csv`` speaks of the pictures of that split, where there are such.
+    """
+    pictures, found = _Pictures(paths, splits), Listed()
+    several = 0
+    for table in tables:
+        rows, problem = _rows(table)
+        if problem:
+            found.notes.append(f"table '{table.path}' was not read: {problem}")
+        elif rows:
+            several += _read(table.path, rows, pictures, found)
+    if several:
+        found.labels = {}
+        found.notes.append(
+            f"{several} image(s) have several labels: such labels are not known here, treated as unlabelled"
+        )
+    return found
+
+
+def _read(path: str, rows: list[list[str]], pictures: _Pictures, found: Listed) -> int:
+    """Add what one table says; returns how many pictures it gives several labels."""
+    width = max(map(len, rows[: _SEEN + 1]))
+    rows = [row + [""] * (width - len(row)) for row in rows]
+    hits = [sum(pictures.find(row[i], path) is not None for row in rows[: _SEEN + 1]) for i in range(width)]
+    column = max(range(width), key=lambda i: (hits[i], -i))
+    if not hits[column]:
+        if any(_header_key(cell) in _LABEL for cell in rows[0]):
+            found.notes.append(f"no row of '{path}' names an image that is there")
+        return 0
+    header = [""] * width if pictures.find(rows[0][column], path) is not None else rows[0]
+    body = rows if header is not rows[0] else rows[1:]
+    keys = [_header_key(cell) for cell in header]
+    others = [i for i in range(width) if i != column and keys[i] not in _SPLIT and any(row[i].strip() for row in body)]
+    label = next((keys.index(key) for key in _LABEL if key in keys and keys.index(key) != column), None)
+    found.certain |= label is not None
+    if label is None and len(others) == 1 and 2 * len({row[others[0]] for row in body}) <= max(4, len(body)):
+        label = others[0]
+    split = next((i for i in range(width) if keys[i] in _SPLIT), None)
+    labels: dict[int, set[str]] = {}
+    lost: list[str] = []
+    for cells in body:
+        place = pictures.find(cells[column], path)
+        if place is None:
+            lost.append(cells[column])
+            continue
+        if split is not None and split_of(cells[split])[0]:
+            found.splits[place] = split_of(cells[split])[0]
+        said = _class(cells, header, label, others)
+        if said is not None:
+            labels.setdefault(place, set()).update(said)
+    if lost:
+        found.notes.append(f"{len(lost)} row(s) of '{path}' name no image that is there: {named(lost)}")
+    several = [place for place, words in labels.items() if len(words) > 1]
+    if not several and label is not None:
+        several = _joined(labels)
+    if not labels and split is None:
+        found.notes.append(f"'{path}' names images and no column of it is a label: call one of them label")
+    if label is not None and (why := _no_classes({word for some in labels.values() for word in some}, len(labels))):
+        found.notes.append(f"the labels of '{path}' {why}: they are no classes, treated as unlabelled")
+        return len(several)
+    if labels:
+        found.notes.append(
+            f"labels are read from '{path}'" + (f", column '{header[label]}'" if label is not None else "")
+        )
+    found.labels |= {place: words.pop() for place, words in labels.items() if len(words) == 1}
+    return len(several)
+
+
+def _class(cells: list[str], header: list[str], label: int | None, others: list[int]) -> set[str] | None:
+    """The labels a row gives: none yet (None), one, or several; from one column, or from columns of 0 and 1."""
+    if label is not None:
+        word = _plain(cells[label])
+        return {word} if word else None
+    marks = [_plain(cells[i]) for i in others]
+    if len(others) < 2 or not set(marks) <= {"0", "1", "-1"}:
+        return None
+    return {header[i].strip() for i, mark in zip(others, marks, strict=True) if mark == "1"} or None
+
+
+def _no_classes(words: set[str], count: int) -> str:
+    """Why labels cannot be classes, or nothing."""
+    numbers = [word for word in words if re.fullmatch(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", word)]
+    if len(numbers) == len(words) and any(float(word) % 1 for word in numbers):
+        return "are fractions"
+    return "differ from image to image" if len(words) == count > 10 else ""
+
+
+def _header_key(cell: str) -> str:
+    return re.sub(r"[\W_]+", "", cell).casefold()
+
+
+def _joined(labels: dict[int, set[str]]) -> list[int]:
+    """The pictures whose one label is several of the others', as in ``cat|dog``."""
+    words = {word for some in labels.values() for word in some}
+    parts = {word: re.split(r"\s*[|;,]\s*", word) for word in words}
+    joined = {word for word, some in parts.items() if len(some) > 1 and words & set(some)}
+    return [place for place, some in labels.items() if some & joined]
+
+
+def _plain(text: str) -> str:
+    """A label without spaces around it, in one Unicode form, and whole numbers without their ``.0``."""
+    text = unicodedata.normalize("NFC", text.strip())
+    return text[: text.index(".")] if re.fullmatch(r"-?\d+\.0*", text) else text
+
+
+def _rows(table: Member) -> tuple[list[list[str]], str]:
+    """The cells of a table, or why there are none."""
+    try:
+        with table.open() as stream:
+            content = stream.read(MAX_TABLE + 1)
+        if len(content) > MAX_TABLE:
+            return [], f"it is larger than {MAX_TABLE // 10**6} MB"
+        text = _decoded(content)
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        delimiter = max(",;\t|", key=first.count)
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row))
+        ]
+    except Exception as error:  # a damaged member of a zip raises nearly anything
+        return [], str(error) or type(error).__name__
+    return rows, ""
+
+
+def _decoded(content: bytes) -> str:
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+class _Pictures:
+    """Pictures by what a table may call them."""
+
+    def __init__(self, paths: Sequence[str], splits: Sequence[str]):
+        self.paths, self.splits = [_key(path) for path in paths], splits
+        self.exact = {path: place for place, path in enumerate(self.paths)}
+        self.called: dict[str, list[int]] = {}
+        for place, path in enumerate(self.paths):
+            pure = PurePosixPath(path)
+            for name in {pure.name, pure.stem}:
+                self.called.setdefault(name, []).append(place)
+
+    def find(self, cell: str, table: str) -> int | None:
+        """The one picture that a cell of a table names, or None."""
+        text = posixpath.normpath(_key(cell.strip().replace("\\", "/"))) if cell.strip() else ""
+        if not text:
+            return None
+        folder = posixpath.dirname(_key(table))
+        for path in (posixpath.normpath(posixpath.join(folder, text)), text):
+            if path in self.exact:
+                return self.exact[path]
+        places = self.called.get(posixpath.basename(text), [])
+        split = split_of(PurePosixPath(table).stem)[0]
+        for fits in (
+            lambda i: (
+                f"/{self.paths[i]}".endswith(f"/{text}") or f"/{self.paths[i]}".rpartition(".")[0].endswith(f"/{text}")
+            ),
+            lambda i: self.paths[i].startswith(f"{folder}/"),
+            lambda i: self.splits[i] == split,
+        ):
+            if len(places) > 1:
+                places = [place for place in places if fits(place)] or places
+        return places[0] if len(places) == 1 else None
+
+
+def _key(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()
