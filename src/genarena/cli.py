@@ -5,17 +5,19 @@ Results go to standard output, everything else to standard error. Exit codes are
 
 from __future__ import annotations
 
-import json
+import contextlib
+import io
+import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from . import __version__, cli_latent, cli_model
-from .cli_common import Data, DataDir, For, Json, Run
-from .errors import EXIT_CODES, GenarenaError, IncompleteError, UsageError, visible
+from .cli_common import Data, DataDir, For, Json, Run, say, show, show_json
+from .errors import EXIT_CODES, GenarenaError, IncompleteError, StorageError, UsageError, one_line
 from .files import LARGEST_YAML, parse_yaml, read_bytes
 
 if TYPE_CHECKING:
@@ -72,12 +74,12 @@ def train(
         dataset = _open(data, size, data_dir, max_bad)
         decided = plan(model, dataset, budget=budget, seed=seed, settings=_settings(setting, config), device=device)
         if dry_run:
-            typer.echo(json.dumps({k: v for k, v in decided.record.items() if k != "code"}, indent=1))
+            show_json({k: v for k, v in decided.record.items() if k != "code"})
             return
-        show = "json" if as_json else "quiet" if quiet else "live"
-        fit(decided, out, threads=threads, show=show, monitor=validation_monitor(dataset))
+        watched = "json" if as_json else "quiet" if quiet else "live"
+        fit(decided, out, threads=threads, show=watched, monitor=validation_monitor(dataset))
         if distributed.is_main() and not as_json:
-            typer.echo(out)
+            show(out)
     finally:
         distributed.shutdown()
 
@@ -142,7 +144,7 @@ def compare(
         normal=normal,
     )
     if dry_run:
-        typer.echo(json.dumps(plan.to_json(), indent=1))
+        show_json(plan.to_json())
         return
     folder = out or Path(f"arena-{Path(data).stem}")
     with Board(plan, quiet=quiet) as board:
@@ -173,7 +175,10 @@ def compare(
             board.say(f"{entry['title']}: {entry['verdict']}. {entry['reason']}")
         for failure in result.failed:
             board.say(f"{failure.cell.id} failed: {failure.reason}")
-    typer.echo(json.dumps({"report": str(result.report), **result.verdicts()}) if as_json else result.report)
+    if as_json:
+        show_json({"report": str(result.report), **result.verdicts()}, indent=None)
+    else:
+        show(result.report)
     if result.failed:
         raise IncompleteError(f"{len(result.failed)} of {len(plan.cells)} runs failed; the report says why.")
 
@@ -183,7 +188,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A comparison's folder.")
     """Write the report of a comparison again."""
     from .report import build_report
 
-    typer.echo(build_report(folder))
+    show(build_report(folder))
 
 
 @app.command()
@@ -194,7 +199,7 @@ def models(as_json: Json = False) -> None:
 
     rows = capability_rows()
     if as_json:
-        typer.echo(json.dumps(rows, indent=1))
+        show_json(rows)
     else:
         capability_table(rows)
 
@@ -209,7 +214,7 @@ def inspect(
 
     found = inspect_dataset(_open(data, size, data_dir, max_bad))
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        show_json(found)
     else:
         inspection(found)
 
@@ -226,10 +231,10 @@ def doctor(run: Run, use: For = None, as_json: Json = False) -> None:
         folder = winner_folder(run, use)
     findings = examine(folder)
     if as_json:
-        typer.echo(json.dumps([{"ok": ok, "what": text} for ok, text in findings], indent=1))
+        show_json([{"ok": ok, "what": text} for ok, text in findings])
     else:
         for ok, text in findings:
-            typer.echo(f"{'ok     ' if ok else 'BROKEN '} {text}")
+            show(f"{'ok     ' if ok else 'BROKEN '} {text}")
     if not all(ok for ok, _ in findings):
         raise typer.Exit(4)
 
@@ -246,13 +251,13 @@ def prune(
     from .housekeeping import prune_checkpoints
 
     freed, count = prune_checkpoints(folder, keep, dry_run=dry_run)
-    typer.echo(f"{'would free' if dry_run else 'freed'} {freed / 2**20:.1f} MB in {count} checkpoints")
+    show(f"{'would free' if dry_run else 'freed'} {freed / 2**20:.1f} MB in {count} checkpoints")
 
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
-        typer.echo(__version__)
+        show(__version__)
         raise typer.Exit
 
 
@@ -310,16 +315,30 @@ def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one or two lines and a documented code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot say a character is shown it spelled out
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="genarena")
     except GenarenaError as error:
-        typer.echo(f"genarena: {visible(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        _end(str(error), error.exit_code)
     except OSError as error:
-        where = f": '{error.filename}'" if error.filename else ""
-        typer.echo(visible(f"genarena: {error.strerror or error}{where}."), err=True)
-        sys.exit(74)
+        where = f": '{os.fsdecode(error.filename)}'" if isinstance(error.filename, str | bytes) else ""
+        _end(f"{error.strerror or one_line(error)}{where}.", StorageError.exit_code)
     except SystemExit as end:  # typer turns Ctrl-C into one too
         if end.code in (130, 143):
-            typer.echo("genarena: stopped; what was begun is saved, and the same command goes on from here.", err=True)
+            _end("stopped; what was begun is saved, and the same command goes on from here.", end.code)
         raise
+
+
+def _end(message: str, code: int) -> NoReturn:
+    say(f"genarena: {message}")
+    with contextlib.suppress(OSError, ValueError):  # what standard output refused must not be tried again at the end
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(nowhere, sys.stdout.fileno())
+        finally:
+            os.close(nowhere)
+    sys.exit(code)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,9 +32,19 @@ def _seed(value: int) -> int:
 Seed = Annotated[int, typer.Option(callback=_seed, help="Of every draw.")]
 
 
+def show(line: object) -> None:
+    """A line of the result, on standard output."""
+    print(visible(str(line)), flush=True)
+
+
+def show_json(record: Any, indent: int | None = 1) -> None:
+    """A result for programs, in ASCII."""
+    print(json.dumps(record, indent=indent), flush=True)
+
+
 def say(line: str) -> None:
     """A line on standard error."""
-    typer.echo(visible(line), err=True)
+    print(visible(line), file=sys.stderr, flush=True)
 
 
 def open_like(fitted: FittedModel, data: str, data_dir: Path | None, *, told: bool = False) -> Dataset:
@@ -88,4 +100,4 @@ def check_out(path: Path, allowed: tuple[str, ...]) -> None:
 def save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
     """Write stored values in the format of the file's name."""
     fitted.kind.save(values, fitted.spec, out, columns)
-    typer.echo(out)
+    show(out)

@@ -23,6 +23,8 @@ from .cli_common import (
     open_like,
     save,
     say,
+    show,
+    show_json,
     stored,
 )
 from .errors import DataError, UsageError, did_you_mean
@@ -83,7 +85,7 @@ def _animate(fitted: FittedModel, paths: Any, out: Path) -> None:
     frames = [Image.fromarray(enlarged(picture, fitted.spec)) for picture in pictures]
     frames += frames[-2:0:-1]
     frames[0].save(out, save_all=True, append_images=frames[1:], duration=100, loop=0)
-    typer.echo(out)
+    show(out)
 
 
 @app.command()
@@ -259,10 +261,10 @@ def path_length(
         lengths = latent.perceptual_path_lengths(fitted, n, seed, noise=noise)
         found[name] = {"mean": float(lengths.mean()), "standard_error": float(lengths.std() / n**0.5), "n": n}
     if as_json:
-        typer.echo(json.dumps(found))
+        show_json(found, indent=None)
         return
     for name, row in found.items():
-        typer.echo(f"{name}: {row['mean']:.4g} (standard error {row['standard_error']:.2g}, {n} ways)")
+        show(f"{name}: {row['mean']:.4g} (standard error {row['standard_error']:.2g}, {n} ways)")
 
 
 @app.command()
@@ -298,18 +300,20 @@ def truncation(
     rows = latent.truncation_curve(fitted, judge, far, seed)
     out.write_text(json.dumps({"evaluator": judge.hash, "n": judge.n, "curve": rows}, indent=1) + "\n")
     _table(rows)
-    typer.echo(out)
+    show(out)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> None:
     """Truncation against metrics, one feature space after the other."""
+    from .console import table
+
     for space in dict.fromkeys(key.partition("/")[2] for key in rows[0] if "/" in key):
-        typer.echo(f"{space}\n{'truncation':>12}{'precision':>12}{'recall':>12}{'FD':>12}")
+        shown = []
         for row in rows:
             found = [row[f"{metric}/{space}"] for metric in ("precision", "recall", "fd_inf")]
-            cells = ["none" if row["truncation"] is None else f"{row['truncation']:g}"]
-            cells += ["—" if value is None else f"{value:.4g}" for value in found]
-            typer.echo("".join(f"{cell:>12}" for cell in cells))
+            amount = "none" if row["truncation"] is None else f"{row['truncation']:g}"
+            shown.append((amount, *("—" if value is None else f"{value:.4g}" for value in found)))
+        table(("truncation", "precision", "recall", "FD"), shown, title=space)
 
 
 @app.command()
@@ -332,11 +336,11 @@ def probe(
     fitted = load_run(run, use, trust)
     results = latent.probe(fitted, open_like(fitted, data, data_dir), counts, seed)
     if as_json:
-        typer.echo(json.dumps([result.to_json() for result in results], indent=1))
+        show_json([result.to_json() for result in results])
         return
     for r in results:
         interval = f"{r.difference:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"
-        typer.echo(
+        show(
             f"{r.features}, {r.labels} labels: {r.trained:.3f} trained, {r.untrained:.3f} untrained, "
             f"difference {interval}: {r.verdict}"
         )
@@ -372,13 +376,11 @@ def density_ratio(
         for row, logit in zip(dataset.splits["test"], log_ratios, strict=True):
             ratios = (logit, np.exp(logit), np.exp(found(logit)))
             writer.writerow([row, *(f"{number:.6g}" for number in ratios)])
-    typer.echo(
-        json.dumps(asdict(found), indent=1)
-        if as_json
-        else f"calibration error {found.before:.3f}; {found.after:.3f} with {found.scale:.3g} * logit {found.bias:+.3g}"
-    )
-    if not as_json:
-        typer.echo(out)
+    if as_json:
+        show_json(asdict(found))
+        return
+    show(f"calibration error {found.before:.3f}; {found.after:.3f} with {found.scale:.3g} * logit {found.bias:+.3g}")
+    show(out)
 
 
 @app.command()
@@ -403,10 +405,10 @@ def gap(
     accuracy = fresh_discriminator_accuracy(fitted, dataset, steps, seed)
     if as_json:
         record = {**asdict(found), "gap": found.gap, "fresh_discriminator_accuracy": accuracy, "steps": steps}
-        typer.echo(json.dumps(record, indent=1))
+        show_json(record)
         return
-    typer.echo(f"duality gap {found.gap:.3f} nats after {steps} steps of each opponent (0 at an equilibrium)")
-    typer.echo(f"a new discriminator is right in {100 * accuracy:.1f} % of unseen cases (50 % is guessing)")
+    show(f"duality gap {found.gap:.3f} nats after {steps} steps of each opponent (0 at an equilibrium)")
+    show(f"a new discriminator is right in {100 * accuracy:.1f} % of unseen cases (50 % is guessing)")
 
 
 # -- shared by these verbs ---------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +22,12 @@ from .cli_common import (
     open_like,
     save,
     say,
+    show,
+    show_json,
     stored,
 )
 from .errors import UsageError
+from .text import cell
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -95,7 +97,7 @@ def encode(
     if dataset.files:
         arrays["files"] = np.array(dataset.files)
     np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
-    typer.echo(out)
+    show(out)
 
 
 @app.command()
@@ -125,8 +127,8 @@ def detect(
         writer = csv.writer(file)
         writer.writerow(["row", "score", "p_value", *columns])
         for row, (score, p_value, *named) in enumerate(zip(scores, p_values, *columns.values(), strict=True)):
-            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *map(_cell, named)])
-    typer.echo(out)
+            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *map(cell, named)])
+    show(out)
 
 
 @app.command()
@@ -165,7 +167,7 @@ def evaluate(
     scores = measure_model(fitted, judge)
     if as_json:
         record = {k: s.to_json() for k, s in scores.items()}
-        typer.echo(json.dumps({"evaluator": judge.hash, "scores": record}))
+        show_json({"evaluator": judge.hash, "scores": record}, indent=None)
         return
     from .console import score_table
 
@@ -186,9 +188,4 @@ def export(
 
     formats = FORMATS if form == "both" else (form,)
     for path in write(load_run(run, use, trust), out, formats):
-        typer.echo(path)
-
-
-def _cell(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+        show(path)

@@ -1,5 +1,5 @@
 """What the terminal shows: progress on standard error, tables on standard output. Names are printed as they are, never
-interpreted as markup."""
+interpreted as markup, and a number is never cut, however narrow the terminal is."""
 
 from __future__ import annotations
 
@@ -7,23 +7,62 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape as _escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from .errors import visible
+from .text import encodable, plain
 
 if TYPE_CHECKING:
     from .comparison import Cell, Plan
     from .metrics import Evaluator, Score
 
 MOST_CLASSES = 30  # that a table of them shows
+NARROW = 72  # columns of a terminal that has no room for a bar beside its numbers
+_LEAST = 12  # columns of text, where words may be broken
 
 
-def escape(text: str) -> str:
-    """Text as it is: neither markup nor a terminal's own characters act."""
-    return _escape(visible(text))
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "", text: int = 0) -> None:
+    """Rows below their columns, or value by value where the terminal is too narrow for that.
+
+    Parameters
+    ----------
+    columns : sequence of str
+    rows : sequence of sequence of str
+    title : str
+    text : int
+        The one column whose entries may be wrapped; the others hold numbers or single words.
+    """
+    console = Console()
+    if title:
+        console.print(plain(title, console.encoding))
+    shown = Table(box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        cells = [row[index] for row in rows]
+        head = plain(column, console.encoding)
+        if index == text:
+            least = max((cell_len(word) for cell in (column, *cells) for word in cell.split()), default=0)
+            shown.add_column(head, min_width=min(least, _LEAST), overflow="fold")
+        else:
+            head = Text("\n").join(head.split(" "))
+            least = max(
+                map(cell_len, (*column.split(), *(encodable(visible(cell), console.encoding) for cell in cells)))
+            )
+            shown.add_column(head, min_width=least, no_wrap=True, justify="right" if index > text else "left")
+    wide = console.options.update_width(10_000)  # or what is measured would be cut to the terminal's own width
+    if console.measure(shown, options=wide).minimum <= console.width:
+        for row in rows:
+            shown.add_row(*(plain(cell, console.encoding) for cell in row))
+        console.print(shown)
+        return
+    for row in rows:
+        for index, (column, cell) in enumerate(zip(columns, row, strict=True)):
+            line = f"{'  ' if index else ''}{column}: {cell}" if cell else ""
+            if line:
+                console.print(plain(line, console.encoding), overflow="fold")
 
 
 class Board:
@@ -34,9 +73,10 @@ class Board:
         self.total = len(plan.cells)
         self.done = 0
         self.tasks: dict[str, TaskID] = {}
+        bar: list[ProgressColumn] = [BarColumn(bar_width=32)] if self.console.width >= NARROW else []
         self.bars = Progress(
-            TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=32),
+            TextColumn("{task.description:<22}", markup=False),
+            *bar,
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             console=self.console,
@@ -53,7 +93,7 @@ class Board:
 
     def say(self, line: str) -> None:
         """A line that stays."""
-        self.console.print(escape(line), highlight=False, soft_wrap=True)
+        self.console.print(plain(line, self.console.encoding), soft_wrap=True)
 
     def progress(self, cell: Cell, share: float, status: str) -> None:
         """Move a cell's line; the line goes when the cell ends."""
@@ -66,7 +106,7 @@ class Board:
                 self.say(f"[{self.done}/{self.total}] {cell.id}: {status}")
             return
         if cell.id not in self.tasks:
-            self.tasks[cell.id] = self.bars.add_task(escape(cell.id), total=1.0)
+            self.tasks[cell.id] = self.bars.add_task(visible(cell.id), total=1.0)
         self.bars.update(self.tasks[cell.id], completed=share)
 
 
@@ -75,14 +115,14 @@ def decoding_progress() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for files being decoded, shown where there are many."""
     console = Console(stderr=True)
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+        TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
     tasks: dict[str, TaskID] = {}
 
     def progress(stage: str, done: int, total: int) -> None:
         if stage not in tasks:
-            tasks[stage] = bar.add_task(escape(stage), total=total)
+            tasks[stage] = bar.add_task(visible(stage), total=total)
         bar.update(tasks[stage], completed=done)
 
     with bar:
@@ -93,37 +133,33 @@ def score_table(scores: Mapping[str, Score], evaluator: Evaluator) -> None:
     """Scores beside the floor (real against real)."""
     from .uses import METRICS
 
-    table = Table(title=f"evaluator {evaluator.hash[:12]}, n = {evaluator.n}")
-    for column, justify in (("metric", "left"), ("score", "right"), ("real data", "right"), ("better", "left")):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    better = {"low": "lower", "high": "higher", "one": "near 1", "half": "near 0.5", None: ""}
+    rows = []
     for key, score in scores.items():
         metric = METRICS[key.partition("/")[0]]
         floor = evaluator.floor.get(key)
-        value = f"{score.value:.4g}" if score.value is not None else f"— ({score.reason})"
+        name = f"{metric.title} {key.partition('/')[2]}".strip()
+        name += f" ({score.reason})" if score.value is None else ""
         real = f"{floor.value:.4g}" if floor and floor.value is not None else ""
-        better = {"low": "lower", "high": "higher", "one": "near 1", "half": "near 0.5", None: ""}[metric.better]
-        table.add_row(escape(f"{metric.title} {key.partition('/')[2]}"), escape(value), real, better)
-    Console().print(table)
+        rows.append((name, "—" if score.value is None else f"{score.value:.4g}", real, better[metric.better]))
+    title = f"evaluator {evaluator.hash[:12]}, n = {evaluator.n}"
+    table(("metric", "score", "real data", "better"), rows, title=title)
 
 
 def capability_table(rows: Sequence[Mapping[str, Any]]) -> None:
     """Models and what each can do."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
     names = list(rows[0]["capabilities"])
-    table.add_column("model", no_wrap=True)
-    for column in ("what it is", *(n.replace("_", " ") for n in names)):
-        table.add_column(column, min_width=max(len(word) for word in column.split()))
-    for row in rows:
-        marks = ["yes" if row["capabilities"][n] is None else "—" for n in names]
-        table.add_row(row["name"], row["summary"], *marks)
-    Console().print(table)
+    columns = ("model", "what it is", *(name.replace("_", " ") for name in names))
+    marks = (["yes" if row["capabilities"][name] is None else "—" for name in names] for row in rows)
+    table(columns, [(row["name"], row["summary"], *m) for row, m in zip(rows, marks, strict=True)], text=1)
 
 
 def inspection(found: Mapping[str, Any]) -> None:
     """What `inspect_dataset` found, in short; ``--json`` has all of it."""
-    table = Table(show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    console = Console()
+    shown = Table(show_header=False, box=None)
+    shown.add_column(style="bold", no_wrap=True)
+    shown.add_column(overflow="fold")
     splits, classes = found["splits"], found["classes"]
     rows: dict[str, Any] = {
         "name": found["name"],
@@ -136,19 +172,20 @@ def inspection(found: Mapping[str, Any]) -> None:
         "fingerprint": found["fingerprint"],
     }
     for key, value in rows.items():
-        table.add_row(key, escape(_plain(value)))
-    console = Console()
-    console.print(table)
+        text = encodable(_plain(value), console.encoding)
+        if console.width >= NARROW:
+            shown.add_row(key, Text(text))
+        else:
+            console.print(Text(f"{key}: {text}"), overflow="fold")
+    console.print(shown)
     if classes:
-        counts = Table(box=None)
-        counts.add_column("class", overflow="fold")
-        for split in splits:
-            counts.add_column(split, justify="right")
-        for name, by_split in list(classes.items())[:MOST_CLASSES]:
-            counts.add_row(escape(name), *(f"{by_split[split]:,}" for split in splits))
-        console.print(counts)
+        counts = [
+            (name, *(f"{by_split[split]:,}" for split in splits))
+            for name, by_split in list(classes.items())[:MOST_CLASSES]
+        ]
+        table(("class", *splits), counts)
         if len(classes) > MOST_CLASSES:
-            console.print(f"… {len(classes) - MOST_CLASSES} more classes")
+            console.print(plain(f"… {len(classes) - MOST_CLASSES} more classes", console.encoding))
 
 
 def _values(found: Mapping[str, Any]) -> str:
@@ -159,10 +196,11 @@ def _values(found: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
+    """A value as lines of text, every name in it `visible`."""
     if isinstance(value, Mapping):
-        shown = [f"{k}: {_plain(v)}" for k, v in list(value.items())[:12]]
+        shown = [f"{visible(str(k))}: {_plain(v)}" for k, v in list(value.items())[:12]]
         return ", ".join(shown) + (f", … {len(value) - 12} more" if len(value) > 12 else "")
     if isinstance(value, list | tuple):
         lines = [_plain(v) for v in value[:12]] + ([f"… {len(value) - 12} more"] if len(value) > 12 else [])
         return "\n".join(lines) if lines else "none"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else visible(str(value))

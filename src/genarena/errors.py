@@ -81,15 +81,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with the characters spelled out that would act instead of being shown: names come from anybody's files."""
-    return "".join(_spelled(char) if _acts(char) else char for char in text)
+    """`text` on one line, the characters spelled out that would act instead of being shown: names come from anybody's files."""
+    return text if text.isprintable() else "".join(_spelled(char) if _acts(char) else char for char in text)
+
+
+def one_line(error: BaseException) -> str:
+    """What an exception of somebody else's code says, on one line of bounded length; its name where it says nothing."""
+    return " ".join(str(error).split())[:1000] or type(error).__name__
 
 
 def _acts(char: str) -> bool:
     # Unicode: Cc controls, Cs lone surrogates (not encodable), Zl/Zp separators; the bidi classes that override or
     # isolate a direction. Zero-width joiners stay: scripts and emoji need them.
-    if char in "\n\t":
-        return False
     bidi = unicodedata.bidirectional(char)
     return (
         unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"}
@@ -99,4 +102,5 @@ def _acts(char: str) -> bool:
 
 
 def _spelled(char: str) -> str:
-    return f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}"
+    short = {"\n": r"\n", "\t": r"\t", "\r": r"\r"}.get(char)
+    return short or (f"\\x{ord(char):02x}" if ord(char) < 256 else f"\\u{ord(char):04x}")

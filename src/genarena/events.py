@@ -10,20 +10,21 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
-from .errors import RunError
+from .errors import RunError, visible
 from .files import check_values, open_regular, read_bytes
+from .text import encodable, plain
 
 _LARGEST = 16 * 2**20  # bytes: some ten thousand records; a run writes hundreds
 _TAIL = 16 * 1024  # bytes: many records long
+_BAR = 24  # columns
 
 
 @dataclass(frozen=True)
@@ -187,24 +188,27 @@ class Live:
 
     def __init__(self, title: str, total: int | None, seconds: float | None):
         self.console = Console(stderr=True)
-        self.total, self.seconds, self.title = total, seconds, title
+        self.total, self.seconds, self.title = total, seconds, visible(title)
+        bar: list[ProgressColumn] = [BarColumn(bar_width=_BAR)] if self.console.width >= 4 * _BAR else []
+        taken = len(self.title) + len(" 100% -:--:-- ") + (_BAR + 1 if bar else 0)
+        self._room = self.console.width - taken  # for what is said beside it
         self._progress = Progress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=24),
+            TextColumn("{task.description}", style="bold", markup=False),
+            *bar,
             TextColumn("{task.percentage:>3.0f}%"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._progress.add_task(escape(title), total=total or seconds or 1, status="")
+        self._task = self._progress.add_task(self.title, total=total or seconds or 1, status="")
         self._progress.start()
         self._last_plain = -math.inf
         self._alarms: dict[str, None] = {}  # that stand now, in order
 
     def emit(self, event: Event) -> None:
         if event.kind in ("warning", "resume", "start", "alarm"):
-            self.console.print(f"[bold]{escape(self.title)}[/]: {escape(event.text)}", highlight=False)
+            self._say(event.text)
         if event.kind == "alarm":
             self._alarms[event.name] = None
         elif event.kind == "clear":
@@ -212,15 +216,29 @@ class Live:
         if event.kind not in ("log", "end"):
             return
         speed = event.images / event.seconds if event.seconds else 0.0
-        losses = "  ".join(f"{k} {v:.3g}" for k, v in event.numbers.items() if k.startswith("loss/"))
-        alarms = "".join(f"  ! {name}" for name in self._alarms)
-        status = f"{speed:,.0f} img/s  {losses.replace('loss/', '')}{alarms}"
+        losses = (f"{k.removeprefix('loss/')} {v:.3g}" for k, v in event.numbers.items() if k.startswith("loss/"))
+        status = [visible(part) for part in (f"{speed:,.0f} img/s", *losses, *(f"! {name}" for name in self._alarms))]
         done = event.images if self.total else event.seconds
-        self._progress.update(self._task, completed=done, status=escape(status))
+        self._progress.update(self._task, completed=done, status=self._fitting(status))
         if not self.console.is_terminal and (event.kind == "end" or time.monotonic() - self._last_plain > 20):
             self._last_plain = time.monotonic()
             share = done / (self.total or self.seconds or 1)
-            self.console.print(f"{self.title}: {min(share, 1):.0%}  {status}", markup=False, highlight=False)
+            self._say(f"{min(share, 1):.0%}  {'  '.join(status)}")
+
+    def _say(self, text: str) -> None:
+        """A line that stays."""
+        line = plain(f"{self.title}: {text}", self.console.encoding)
+        line.stylize("bold", 0, len(self.title))
+        self.console.print(line)
+
+    def _fitting(self, parts: Sequence[str]) -> str:
+        """As many of the parts as there is room for: one that is cut would show another number."""
+        shown = ""
+        for part in parts:
+            longer = f"{shown}  {part}" if shown else part
+            if len(longer) <= self._room:
+                shown = longer
+        return encodable(shown, self.console.encoding)
 
     def close(self) -> None:
         self._progress.stop()

@@ -9,19 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 
 from .best import RECORD, WEIGHTS, read_best
 from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like
-from .errors import CapabilityError, DataError, RunError, UsageError
+from .errors import CapabilityError, DataError, RunError, UsageError, visible
 from .files import LARGEST_CODE, read_bytes, read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
 from .machine import own_generators
 from .models import MODELS
 from .own_code import load_class
+from .text import markdown
 
 BATCH = 500
 CALIBRATION = "calibration.safetensors"
@@ -361,11 +363,16 @@ def model_card(fitted: FittedModel) -> str:
     can = [name.replace("_", " ") for name, reason in fitted.capabilities().items() if reason is None]
     settings = json.dumps(record["config"], indent=1)
     data = record.get("data", {})
+    header = yaml.safe_dump(
+        {"library_name": "genarena", "tags": ["genarena", visible(record["model"])]}, sort_keys=False
+    )
+    summary = fitted.model.summary
     return (
-        f"---\nlibrary_name: genarena\ntags: [genarena, {record['model']}]\n---\n\n# {fitted.model.title}\n\n"
-        f"{fitted.model.summary[:1].upper()}{fitted.model.summary[1:]}.\n\n"
-        f"- Can: {', '.join(can)}\n- Trained on: {data.get('name', 'unknown')} ({data.get('fingerprint', '')[:16]})\n"
-        f"- Budget: {record.get('budget', 'closed form')}, seed {record.get('seed', 0)}\n\n"
+        f"---\n{header}---\n\n# {markdown(fitted.model.title)}\n\n"
+        f"{markdown(summary[:1].upper() + summary[1:])}.\n\n"
+        f"- Can: {', '.join(can)}\n"
+        f"- Trained on: {markdown(data.get('name', 'unknown'))} ({markdown(data.get('fingerprint', '')[:16])})\n"
+        f"- Budget: {markdown(record.get('budget', 'closed form'))}, seed {record.get('seed', 0)}\n\n"
         "```python\nimport genarena\n\nmodel = genarena.load('this folder or its id')\nmodel.sample(16)\n```\n\n"
         f"Settings:\n\n```json\n{settings}\n```\n"
     )

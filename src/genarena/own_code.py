@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TypeVar
 
-from .errors import UsageError, did_you_mean
+from .errors import UsageError, did_you_mean, one_line
 
 Base = TypeVar("Base")
 
@@ -39,8 +39,10 @@ def load_class(path: Path, class_name: str, base: type[Base], what: str) -> type
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{what} file '{path}' failed to import: {type(error).__name__}: {error}.") from error
+    except (Exception, SystemExit) as error:  # a file that ends the program is one that cannot be imported
+        raise UsageError(
+            f"{what} file '{path}' failed to import: {type(error).__name__}: {one_line(error)}."
+        ) from error
     found = getattr(module, class_name, None)
     if not (inspect.isclass(found) and issubclass(found, base)):
         names = [n for n, v in vars(module).items() if inspect.isclass(v) and issubclass(v, base)]

@@ -19,6 +19,7 @@ RANK = {
     "distributed": 0,
     "files": 1,
     "own_code": 1,
+    "text": 1,
     "machine": 1,
     "precision": 0,
     "data": 2,
@@ -61,6 +62,7 @@ ONLY = {
     "machine": {"errors"},
     "files": {"errors"},
     "own_code": {"errors"},
+    "text": {"errors"},
     "data": {"errors", "files"},
     "checkpoint": {"errors", "files"},
     "report": {"errors", "files"},
@@ -73,7 +75,7 @@ ONLY = {
 }
 
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-TORCH_FREE = {"errors", "files", "budget", "events", "report"}  # read and shown without waiting for torch
+TORCH_FREE = {"errors", "files", "text", "budget", "events", "report"}  # read and shown without waiting for torch
 LENDER = "machine.py"  # borrows torch's global state, and gives it back
 GLOBAL_STATE = {
     *("manual_seed", "manual_seed_all", "seed_all", "set_rng_state", "set_rng_state_all", "fork_rng"),

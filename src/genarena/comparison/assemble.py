@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +26,7 @@ from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..models import MODELS
 from ..uses import METRICS, USES, Use, why_not
-from .commands import more_seeds, use_command
+from .commands import more_seeds, pasted, use_command
 from .measure import read_scores, real_picture, weights_of
 from .plan import Cell, Plan
 from .recommend import Verdict, block_of, decide
@@ -75,7 +76,7 @@ def assemble(
         "format": 1,
         "genarena": __version__,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "command": command,
+        "command": pasted(shlex.split(command)),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
         "data": {
             "name": dataset.name,

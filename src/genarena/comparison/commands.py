@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..data.builtin import BUILTIN
 from ..data.public import PUBLIC
+from ..text import shell_word
 from ..uses import Use
 
 ENOUGH_SEEDS = 5  # that are asked for where fewer left a verdict open; twice as many as before where those were not
@@ -34,7 +35,12 @@ def use_command(use: Use, folder: Path, source: str | None, classes: Sequence[st
         words["DATA"] = os.path.abspath(source) if not is_name and Path(source).exists() else source
     if classes:
         words["CLASS"] = classes[0]
-    return re.sub(r"\b(DIR|DATA|CLASS)\b", lambda found: shlex.quote(words.get(found[1], found[1])), use.command)
+    return re.sub(r"\b(DIR|DATA|CLASS)\b", lambda found: shell_word(words.get(found[1], found[1])), use.command)
+
+
+def pasted(words: Sequence[str]) -> str:
+    """Words as one command for a shell."""
+    return " ".join(map(shell_word, words))
 
 
 def more_seeds(command: str, seeds: int, folder: Path | None = None) -> tuple[int, str | None]:
@@ -57,4 +63,4 @@ def more_seeds(command: str, seeds: int, folder: Path | None = None) -> tuple[in
         del words[given : given + 2]
     kept = [word for word in words if not word.startswith("--seeds=")]
     kept[2:2] = ["--seeds", str(wanted)]
-    return wanted, f"cd {shlex.quote(os.path.abspath(folder or Path()))} && {shlex.join(kept)}"
+    return wanted, f"cd {shell_word(os.path.abspath(folder or Path()))} && {pasted(kept)}"

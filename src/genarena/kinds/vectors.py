@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from ..data import VectorSpec
 from ..errors import UsageError
 from ..nets import MLPDecoder, MLPEncoder
+from ..text import cell
 from .networks import NetworkConfig
 
 SUFFIXES = (".npz", ".csv")
@@ -99,7 +101,9 @@ def save(values: np.ndarray, spec: VectorSpec, path: Path, columns: int | None =
     """Write rows, which no columns of a picture arrange, as ``.csv`` (with a header) or ``.npz`` (key ``data``)."""
     if path.suffix == ".csv":
         names = spec.names or tuple(f"x{i}" for i in range(spec.dim))
-        np.savetxt(path, values, delimiter=",", header=",".join(names), comments="")
+        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            csv.writer(file, lineterminator="\n").writerow(map(cell, names))
+            np.savetxt(file, values, delimiter=",")
     else:
         np.savez_compressed(path, data=values)
 

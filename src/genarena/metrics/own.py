@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from ..data.fields import ImageSpec, VectorSpec
-from ..errors import RunError, UsageError
+from ..errors import RunError, UsageError, one_line
 from ..files import LARGEST_CODE, open_tensors, read_bytes, sha256_of
 from ..machine import own_generators
 from ..own_code import load_class, split_source
@@ -80,7 +80,7 @@ class OwnNet:
             raise UsageError(f"network class '{self.class_name}' in '{self.path}' has no method features(x).")
         try:
             return network_class(spec).eval().requires_grad_(False)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failed("cannot be built for these data", error) from error
 
     def load(self, weights: Path, spec: ImageSpec | VectorSpec) -> nn.Module:
@@ -121,7 +121,7 @@ class OwnNet:
         try:
             with torch.inference_mode():
                 first, again = net.features(x), net.features(x)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failed(f"fails on a batch of shape {tuple(x.shape)}", error) from error
         if not isinstance(first, torch.Tensor) or first.ndim != 2 or len(first) != len(x):
             found = tuple(first.shape) if isinstance(first, torch.Tensor) else type(first).__name__
@@ -131,9 +131,9 @@ class OwnNet:
         if not torch.equal(first, again):
             raise UsageError(f"{self.class_name}.features gives other values for the same input each time: no judge.")
 
-    def _failed(self, what: str, error: Exception) -> UsageError:
+    def _failed(self, what: str, error: BaseException) -> UsageError:
         return UsageError(
-            f"network class '{self.class_name}' in '{self.path}' {what}: {type(error).__name__}: {error}."
+            f"network class '{self.class_name}' in '{self.path}' {what}: {type(error).__name__}: {one_line(error)}."
         )
 
 

@@ -258,6 +258,11 @@ def read_comparison(folder: Path) -> Comparison:
         raise RunError(f"{path}: {place}: {first['msg']}. See docs/comparison-schema.md.") from error
 
 
+def _lines(value: Any) -> Any:
+    """A command, whose quoted names may hold newlines; spelled out they would be other names."""
+    return "\n".join(map(visible, value.split("\n"))) if isinstance(value, str) else _shown(value)
+
+
 def _shown(value: Any) -> Any:
     """A JSON value with every string `visible`."""
     if isinstance(value, str):
@@ -265,5 +270,5 @@ def _shown(value: Any) -> Any:
     if isinstance(value, list):
         return [_shown(item) for item in value]
     if isinstance(value, dict):
-        return {_shown(key): _shown(item) for key, item in value.items()}
+        return {_shown(key): _lines(item) if key == "command" else _shown(item) for key, item in value.items()}
     return value
