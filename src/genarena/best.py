@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .checkpoint import write_tensors
 from .errors import GenarenaError
-from .files import read_json, sha256_of, sync_folder, write_json
+from .files import read_json, remove, sha256_of, write_json
 
 CRITERION = "fd"
 WEIGHTS = "best.safetensors"
@@ -34,13 +34,9 @@ def keep_best(folder: Path, value: float, images: int, weights: Mapping[str, Ten
     kept = read_best(folder)
     if not math.isfinite(value) or (kept and kept[CRITERION] <= value):
         return
-    partial = folder / f".{WEIGHTS}.partial"
-    write_tensors(partial, weights)
-    digest = sha256_of(partial)
-    partial.replace(folder / WEIGHTS)
-    sync_folder(folder)
+    write_tensors(folder / WEIGHTS, weights)
     # A kill here leaves weights that the record does not know: the run then goes on from before this look and repeats it.
-    write_json(folder / RECORD, {CRITERION: value, "images": images, "sha256": digest})
+    write_json(folder / RECORD, {CRITERION: value, "images": images, "sha256": sha256_of(folder / WEIGHTS)})
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
@@ -56,4 +52,4 @@ def read_best(folder: Path) -> dict[str, Any] | None:
 def forget_best(folder: Path) -> None:
     """A run that begins anew has no best weights yet."""
     for name in (RECORD, WEIGHTS):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)

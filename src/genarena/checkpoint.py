@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +26,13 @@ from .files import (
     LARGEST_FILE,
     LARGEST_HEADER,
     LARGEST_JSON,
+    only_files,
     open_tensors,
     read_bytes,
     read_json,
+    remove,
+    remove_partial,
+    replacing,
     sha256_of,
     sync_folder,
     write_atomic,
@@ -53,13 +56,12 @@ class Checkpoint:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file and flush it to disk; raises `OSError` where the disk refuses."""
-    try:
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-    except SafetensorError as error:  # its writer hides the system's error number
-        raise OSError(str(error)) from None
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Write a safetensors file as a whole; raises `OSError` where the disk refuses."""
+    with replacing(path) as partial:
+        try:
+            save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial)
+        except SafetensorError as error:  # its writer hides the system's error number
+            raise OSError(str(error)) from None
 
 
 def read_tensors(
@@ -119,7 +121,7 @@ class RunFolder:
         Raises
         ------
         RunError
-            Where another process holds it.
+            Where another process holds it, or anything in it is a link.
         StorageError
             Where the folder cannot be written.
         """
@@ -137,6 +139,8 @@ class RunFolder:
                 raise RunError(
                     f"another process is using '{self.path}': wait for it, or choose another --out."
                 ) from None
+            only_files(self.path)
+            remove_partial(self.path)
             yield
 
     def steps(self) -> list[int]:
@@ -151,8 +155,7 @@ class RunFolder:
         Anything that claims to be newer is dropped too: training passed it over as damaged, or rolled back behind it.
         """
         self.checkpoints.mkdir(exist_ok=True)
-        for stale in self.checkpoints.glob(".partial-*"):
-            shutil.rmtree(stale)
+        remove_partial(self.checkpoints)
         partial = self.checkpoints / f".partial-{step}"
         partial.mkdir()
         write_tensors(partial / "model.safetensors", checkpoint.model)
@@ -168,7 +171,7 @@ class RunFolder:
         sync_folder(self.checkpoints)
         kept = [s for s in self.steps() if s <= step][:KEEP]
         for other in set(self.steps()) - {*kept, milestone}:
-            shutil.rmtree(self.checkpoints / str(other))
+            remove(self.checkpoints / str(other))
 
     def verify(self, step: int) -> None:
         """Check every file of a checkpoint against its manifest.

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from .errors import RunError, visible
-from .files import check_values, open_regular, read_bytes
+from .files import append_to, check_values, open_regular, read_bytes
 from .text import encodable, plain
 
 _LARGEST = 16 * 2**20  # bytes: some ten thousand records; a run writes hundreds
@@ -151,13 +151,10 @@ class JsonLines:
     def __init__(self, path: Path, resumed_round: int):
         kept = [r for r in read_events(path) if r.get("round", 0) <= resumed_round and resumed_round > 0]
         text = "".join(json.dumps(record) + "\n" for record in kept)
-        partial = path.with_name(".events.partial")
-        partial.write_text(text)
-        partial.replace(path)
-        self._file = path.open("a")
+        self._file = append_to(path, text.encode())
 
     def emit(self, event: Event) -> None:
-        self._file.write(event.to_json() + "\n")
+        self._file.write(f"{event.to_json()}\n".encode())
         self._file.flush()
 
     def close(self) -> None:

@@ -6,13 +6,15 @@ import hashlib
 import io
 import json
 import os
+import secrets
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from .errors import RunError
+from .errors import RunError, StorageError, visible
 
 LARGEST_FILE = 20 * 10**9  # bytes, as all that follow
 LARGEST_JSON = 24 * 2**20
@@ -20,6 +22,7 @@ LARGEST_YAML = 256 * 2**10
 LARGEST_CODE = 2**20
 LARGEST_HEADER = 4 * 2**20  # of a safetensors file: some ten thousand tensors
 MOST_VALUES = 1_000_000  # in one JSON document
+_PARTIAL = ".partial-"  # begins the names of what is being written
 
 
 def sync_folder(folder: Path) -> None:
@@ -31,16 +34,103 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Replace a file as a whole: readers see the old or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    with partial.open("xb") as file:  # never through a link that somebody left there
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a new file to write, which takes the place of `path` as a whole once the block has ended well.
+
+    Readers see the old file or the new one, never a part, and where the block fails the old one stays. Nothing that is
+    there is written into, so neither links nor hard links lead elsewhere. The new file has the ending of `path`, by which
+    writers choose their format.
+
+    Raises
+    ------
+    StorageError
+        Where something else than a regular file lies at `path`.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(mode := path.lstat().st_mode):
+        raise StorageError(f"cannot write '{visible(str(path))}', which {_odd(mode)}: move it away.")
+    partial = path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}{path.suffix}")
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def filling(folder: Path, last: str) -> Iterator[Path]:
+    """Give a new folder to write files into, which take their places in `folder` once the block has ended well.
+
+    Files of other names stay. The one called `last`, if it is written, comes last: who finds it finds all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{_PARTIAL}{secrets.token_hex(4)}"
+    partial.mkdir()
+    try:
+        yield partial
+        for file in sorted(partial.iterdir(), key=lambda file: (file.name == last, file.name)):
+            with replacing(folder / file.name) as new:
+                file.replace(new)
+    finally:
+        shutil.rmtree(partial)
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Replace a file as a whole."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def append_to(path: Path, content: bytes) -> BinaryIO:
+    """A file that begins with `content`, to be appended to: a new one, whatever lay there."""
+    write_atomic(path, content)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "ab")
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a regular file, which is no link; raises `OSError` where it is one."""
+    content = os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+    with content, replacing(target) as partial, partial.open("wb") as file:
+        shutil.copyfileobj(content, file)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link or a whole folder, if it is there; what links in it point at stays."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def only_files(folder: Path) -> None:
+    """Refuse a folder that holds anything but regular files and folders of them, at any depth, before it is written to.
+
+    A link would lead what is written, copied or deleted to somewhere else. `folder` itself, which the user named, may be one.
+
+    Raises
+    ------
+    RunError
+        Naming the first.
+    """
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in sorted([*folders, *files])):
+            with suppress(FileNotFoundError):  # of a process that is just ending
+                if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+                    raise RunError(f"'{visible(str(path))}' {_odd(mode)}, and genarena follows none: move it away.")
+
+
+def _odd(mode: int) -> str:
+    return "is a link" if stat.S_ISLNK(mode) else "is a folder" if stat.S_ISDIR(mode) else "is no regular file"
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what a writer that was killed left in a folder that nobody writes to now."""
+    for stale in folder.glob(f"{_PARTIAL}*"):
+        remove(stale)
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .checkpoint import FORMAT, RunFolder, write_tensors
 from .data import Dataset, Loader
 from .errors import RunError, UsageError
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
-from .files import read_json, sha256_of, write_atomic, write_json
+from .files import read_json, replacing, sha256_of, write_atomic, write_json
 from .fitted import CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of, normalise
@@ -180,7 +180,7 @@ def fit(
     if not distributed.is_main():
         with reproducible(plan.device), own_threads(threads):
             return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
-    look = partial(_look, run, pictures, monitor)
+    look = functools.partial(_look, run, pictures, monitor)
     with own_threads(threads), run.lock(), reproducible(plan.device):
         return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
 
@@ -265,7 +265,7 @@ def _train(
 ) -> FittedModel:
     """Play the game until the budget ends."""
     keep_freed_memory()
-    make = partial(make_game, plan)
+    make = functools.partial(make_game, plan)
     if "threads" not in record:
         speeds = _measure_threads(plan, make, threads)
         record["threads"] = max(speeds, key=speeds.__getitem__)
@@ -300,7 +300,7 @@ def _train(
         served=served.model,  # type: ignore[arg-type]
         monitor=look_at if look else None,
         watch=watch.log if watch else None,
-        sinks=partial(_sinks, plan, run, show),
+        sinks=functools.partial(_sinks, plan, run, show),
         checkpoint_seconds=checkpoint_seconds,
     )
     if distributed.is_main() and trainer.progress.round == 0:
@@ -349,7 +349,8 @@ def _look(
     if pictures and served.capabilities()["sample"] is None:
         run.samples.mkdir(exist_ok=True)
         picture = served.kind.picture(served.gallery(served.kind.picture_count(served.spec)), served.spec)
-        Image.fromarray(picture).save(run.samples / f"{images:010d}.png")
+        with replacing(run.samples / f"{images:010d}.png") as partial:
+            Image.fromarray(picture).save(partial)
     numbers = monitor(served, images) if monitor else {}
     if CRITERION in numbers:
         keep_best(run.path, numbers[CRITERION], images, served.model.state_dict())
@@ -385,9 +386,7 @@ def _finish(
     fitted = FittedModel(model, record, plan.device)
     if distributed.is_main():
         write_json(run.config, record)
-        partial_path = run.path / ".model.partial"
-        write_tensors(partial_path, model.state_dict())
-        partial_path.replace(run.model)
+        write_tensors(run.model, model.state_dict())
         # After the weights that it belongs to: until the result names these, a run killed in between is not loaded.
         held_out = plan.dataset.values("val", MOST_CALIBRATION)
         if len(held_out) and fitted.capabilities()["anomaly_score"] is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from .best import RECORD, WEIGHTS, read_best
 from .checkpoint import RunFolder
 from .errors import GenarenaError, RunError, UsageError
 from .events import read_events
-from .files import read_json, sha256_of
+from .files import only_files, read_json, remove, sha256_of
 
 
 def examine(folder: Path) -> list[tuple[bool, str]]:
@@ -60,16 +59,22 @@ def prune_checkpoints(folder: Path, keep: int, *, dry_run: bool = False) -> tupl
         Bytes.
     count : int
         Checkpoints.
+
+    Raises
+    ------
+    RunError
+        Where the folder is neither, a run is in use, or anything in the folder is a link.
     """
     if keep < 0:
         raise UsageError(f"keep={keep}: give 0 or more.")
     runs = [folder] if (folder / "config.json").exists() else sorted((folder / "runs").glob("*"))
     if not runs:
         raise RunError(f"'{folder}' is neither a run nor a comparison.")
+    only_files(folder)
     freed = count = 0
     for path in runs:
         run = RunFolder(path)
-        if not run.result.exists() or path.is_symlink() or run.checkpoints.is_symlink():
+        if not run.result.exists():
             continue
         with run.lock():
             for step in run.steps()[keep:]:
@@ -77,5 +82,5 @@ def prune_checkpoints(folder: Path, keep: int, *, dry_run: bool = False) -> tupl
                 freed += sum(file.stat().st_size for file in old.iterdir())
                 count += 1
                 if not dry_run:
-                    shutil.rmtree(old)
+                    remove(old)
     return freed, count

@@ -84,6 +84,28 @@ GLOBAL_STATE = {
 }
 GENERATORS = {"default_rng", "Generator", "Philox", "SeedSequence", "BitGenerator"}
 
+WRITERS = {
+    "write_text", "write_bytes", "unlink", "rmtree", "rename", "touch", "symlink_to", "hardlink_to", "copyfile", "copytree",
+    "copy2", "move", "save", "savez", "savez_compressed", "savetxt", "savefig", "save_file", "open_memmap", "mkstemp",
+}  # fmt: skip
+# Writers that need not go through `files`: file, what is called, and why.
+WRITE_ELSEWHERE = {
+    ("cli.py", "os.open"): "nowhere, for an output that has closed",
+    ("checkpoint.py", "os.open"): "the lock: nothing is written into it, and it is not opened through a link",
+    ("checkpoint.py", "final.rename"): "a whole checkpoint moves into place, within a folder that holds no links",
+    ("checkpoint.py", "partial.rename"): "the same",
+    ("data/decoding.py", "tempfile.mkstemp"): "a new file of an unknown name in our own cache",
+    ("data/decoding.py", "np.lib.format.open_memmap"): "the same file, which is mapped because it is large",
+    ("data/decoding.py", "part.replace"): "it moves into place once it is filled",
+    ("machine.py", "Path('/proc/self/clear_refs').write_text"): "the system's switch, no file",
+    ("metrics/degrade.py", "Image.fromarray(pixels[..., 0] if grey else pixels).save"): "into memory",
+    ("report/pictures.py", "image.save"): "into memory",
+    ("report/plots.py", "figure.savefig"): "into memory",
+    ("metrics/evaluator.py", "space.save"): "our own, which goes through `files`",
+    ("cli_common.py", "fitted.kind.save"): "the same",
+}
+OUTPUTS = {"cli_latent.py", "cli_model.py", "export.py", "fitted.py", "kinds/images.py", "kinds/vectors.py"}
+
 FILES = sorted(SOURCE.rglob("*.py"))
 by_name = pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(SOURCE).as_posix())
 
@@ -155,6 +177,76 @@ def _calls(call: ast.Call, relative: str) -> Iterator[str]:
     # `torch.Generator().manual_seed(s)` seeds a generator of its own, and has no dotted name.
     if last in GLOBAL_STATE and name.startswith("torch.") and relative != LENDER:
         yield f"{name}: torch's global state"
+
+
+def writers(source: str) -> Iterator[str]:
+    """Calls that write, move or delete files by other ways than `files`: what they write is not ``with replacing(...)``."""
+    tree = ast.parse(source)
+    given: dict[ast.AST, set[str]] = {}  # a node within such a block -> the names of the new files
+    for node in ast.walk(tree):
+        names = given.get(node, set())
+        if isinstance(node, ast.With):
+            names = names | {
+                item.optional_vars.id
+                for item in node.items
+                if isinstance(item.optional_vars, ast.Name)
+                and ast.unparse(item.context_expr).startswith(("replacing(", "filling("))
+            }
+        given.update((child, names) for child in ast.iter_child_nodes(node))
+        if isinstance(node, ast.Call) and _writes(node):
+            receiver = node.func.value if isinstance(node.func, ast.Attribute) else node
+            places = {n.id for part in [*node.args, receiver] for n in ast.walk(part) if isinstance(n, ast.Name)}
+            if not places & names:
+                yield ast.unparse(node.func)
+
+
+def _writes(call: ast.Call) -> bool:
+    is_method = isinstance(call.func, ast.Attribute)
+    last = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if not is_method and last != "save_file" and last != "open":
+        return False
+    if last == "open":
+        if ast.unparse(call.func) == "os.open":
+            return bool(re.search("O_(WRONLY|RDWR|CREAT|APPEND|TRUNC)", ast.unparse(call)))
+        modes = [*call.args[0 if is_method else 1 :], *(k.value for k in call.keywords if k.arg == "mode")]
+        return any(isinstance(m, ast.Constant) and set(str(m.value)) & set("wax+") for m in modes[:1])
+    if last == "replace":  # of a path: that of a text takes two, that of a data class names its changes
+        return is_method and len(call.args) == 1 and not call.keywords
+    return last in WRITERS
+
+
+@by_name
+def test_files_are_written_in_one_place(path):
+    """`files` alone: never through a link, never by half."""
+    relative = path.relative_to(SOURCE).as_posix()
+    if relative not in {"files.py", *OUTPUTS}:
+        allowed = {call for file, call in WRITE_ELSEWHERE if file == relative}
+        assert set(writers(path.read_text(encoding="utf-8"))) - allowed == set()
+
+
+def test_no_leave_to_write_elsewhere_outlives_its_reason():
+    assert all(call in set(writers((SOURCE / file).read_text(encoding="utf-8"))) for file, call in WRITE_ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("path.write_text(text)", True),
+        ("path.open('a')", True),
+        ("open(path, mode='w')", True),
+        ("path.open('rb')", False),
+        ("open(path)", False),
+        ("path.replace(other)", True),
+        ("text.replace('a', 'b')", False),
+        ("with replacing(path) as new: image.save(path)", True),
+        ("with replacing(path) as new: image.save(new)", False),
+        ("with replacing(path) as new, new.open('w') as file: pass", False),
+        ("with filling(folder, last) as new: np.savez(new / 'a.npz', a=1)", False),
+        ("with replacing(path) as new: pass\nimage.save(new)", True),
+    ],
+)
+def test_writers_are_found(line, found):
+    assert bool(list(writers(line))) == found
 
 
 def test_every_module_has_a_rank_and_the_page_on_architecture_shows_it():

@@ -19,7 +19,7 @@ import torch
 from genarena import checkpoint as module
 from genarena.checkpoint import Checkpoint, RunFolder, finite, read_tensors, write_tensors
 from genarena.errors import RunError, StorageError
-from genarena.files import read_json, write_atomic, write_json
+from genarena.files import append_to, filling, read_json, replacing, write_atomic, write_json
 
 MODEL = {"layer.weight": torch.arange(12.0).view(3, 4), "count": torch.tensor(3)}
 
@@ -314,7 +314,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
         pass
 
 
-def test_a_lock_or_partial_file_is_never_written_through_a_link(tmp_path: Path) -> None:
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("keep me")
     folder = tmp_path / "run"
@@ -322,7 +322,46 @@ def test_a_lock_or_partial_file_is_never_written_through_a_link(tmp_path: Path) 
     (folder / ".lock").symlink_to(precious)
     with pytest.raises(StorageError), RunFolder(folder).lock():
         pass
-    (folder / ".config.json.partial").symlink_to(precious)
-    write_json(folder / "config.json", {"a": 1})
+    (folder / "config.json").symlink_to(precious)
+    with pytest.raises(StorageError, match="is a link"):
+        write_json(folder / "config.json", {"a": 1})
+    (folder / "hard").hardlink_to(precious)
+    write_atomic(folder / "hard", b"new")
+    with append_to(folder / "hard", b"begun, ") as file:
+        file.write(b"gone on")
     assert precious.read_text() == "keep me"
-    assert read_json(folder / "config.json") == {"a": 1}
+    assert (folder / "hard").read_bytes() == b"begun, gone on"
+
+
+@pytest.mark.parametrize("place", ["model.safetensors", "checkpoints", "scores/deep/events.jsonl"])
+@pytest.mark.parametrize("kind", ["file", "folder", "nothing", "pipe"])
+def test_a_folder_with_anything_but_files_in_it_is_left_alone(tmp_path: Path, place: str, kind: str) -> None:
+    other = tmp_path / "other"
+    other.write_text("theirs") if kind == "file" else other.mkdir() if kind == "folder" else None
+    path = tmp_path / "run" / place
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to(other)
+    with pytest.raises(RunError, match=f"{path.name}' is (a link|no regular file)"), RunFolder(tmp_path / "run").lock():
+        pass
+    (tmp_path / "named").symlink_to(tmp_path / "fine")
+    (tmp_path / "fine").mkdir()
+    with RunFolder(tmp_path / "named").lock():  # the folder itself is the user's choice
+        pass
+
+
+def test_a_writer_that_fails_or_is_killed_leaves_what_was(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    write_tensors(run.model, MODEL)
+    before = run.model.read_bytes()
+    for writer in (replacing(run.model), filling(tmp_path, "model.safetensors")):
+        new = writer.__enter__()
+        (new / "model.safetensors" if new.is_dir() else new).write_bytes(b"half")
+        assert not writer.__exit__(ValueError, ValueError(), None)
+    assert run.model.read_bytes() == before and list(tmp_path.iterdir()) == [run.model]
+    with filling(tmp_path / "new", "b") as new:
+        for name in "bac":
+            (new / name).write_text(name)
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a", "b", "c"]
+    (tmp_path / ".partial-killed").write_text("half")
+    with run.lock():
+        assert not (tmp_path / ".partial-killed").exists()

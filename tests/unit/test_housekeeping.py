@@ -126,6 +126,19 @@ def test_a_comparison_is_pruned_run_by_run(trained: Path, tmp_path: Path) -> Non
     assert prune_checkpoints(tmp_path, 1) == (0, 0)
 
 
+@pytest.mark.parametrize("place", ["runs", "runs/vae-0", "runs/vae-0/checkpoints"])
+def test_nothing_is_pruned_through_a_link(trained: Path, tmp_path: Path, place: str) -> None:
+    theirs, mine = tmp_path / "theirs", tmp_path / "mine"
+    for folder in (theirs, mine):
+        shutil.copytree(trained, folder / "runs" / "vae-0")
+        write_json(folder / "plan.json", {})
+    shutil.rmtree(mine / place)
+    (mine / place).symlink_to(theirs / place)
+    with pytest.raises(RunError, match=f"{place}' is a link"):
+        prune_checkpoints(mine, 0)
+    assert len(RunFolder(theirs / "runs" / "vae-0").steps()) == 2
+
+
 def test_what_cannot_be_pruned(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="neither a run nor a comparison"):
         prune_checkpoints(tmp_path, 1)

@@ -331,7 +331,7 @@ def test_missing_mistyped_and_misencoded_comparisons_are_refused(tmp_path: Path)
 def test_a_folder_in_the_way_is_a_storage_error(tmp_path: Path) -> None:
     write_comparison(tmp_path)
     (tmp_path / "report.html").mkdir()
-    with pytest.raises(StorageError, match="Cannot write"):
+    with pytest.raises(StorageError, match=r"cannot write .* is a folder"):
         build_report(tmp_path)
 
 
@@ -461,7 +461,7 @@ def test_a_report_is_not_written_through_a_link(tmp_path: Path) -> None:
     write_comparison(tmp_path)
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
-    for name in (".report.html.part", ".report.html.partial"):
-        (tmp_path / name).symlink_to(victim)
-    report = build_report(tmp_path)
-    assert victim.read_text() == "mine" and not report.is_symlink()
+    (tmp_path / "report.html").symlink_to(victim)
+    with pytest.raises(StorageError, match="is a link"):
+        build_report(tmp_path)
+    assert victim.read_text() == "mine"

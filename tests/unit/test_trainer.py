@@ -764,10 +764,9 @@ def whole(images: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (RunFolder, "commit", False),
         (best, "write_tensors", True),
-        (best, "sync_folder", True),
         (best, "write_json", True),
     ],
-    ids=["before the checkpoint", "before the weights are in place", "before the record", "after the record"],
+    ids=["before the checkpoint", "before the record", "after the record"],
 )
 def test_a_kill_between_look_and_save_changes_no_choice(
     images: Dataset, tmp_path: Path, whole: Path, owner: Any, name: str, after: bool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import filecmp
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
 from ..errors import DataError, RunError, UsageError
-from ..files import read_json, write_json
+from ..files import copy_file, only_files, read_json, write_json
 from ..fit import choose_device, duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
@@ -230,11 +229,12 @@ def _evaluator(
             return Evaluator.build(
                 dataset, own, samples=samples, features=weights, features_net=features_net, progress=say
             )
+        only_files(Path(given))
         Evaluator.load(Path(given), dataset, trust=_agreed(Path(given), features_net))
         own.mkdir(exist_ok=True)
         for path in sorted(Path(given).iterdir(), key=lambda p: p.name == "evaluator.json"):  # which makes it complete
             if path.is_file():
-                shutil.copyfile(path, own / path.name)
+                copy_file(path, own / path.name)
     found = Evaluator.load(own, dataset, trust=_agreed(own, features_net))
     other = given and Evaluator.load(Path(given), dataset, trust=_agreed(Path(given), features_net)).hash != found.hash
     if other or (features and identity(Path(features), features_net) != found.features):

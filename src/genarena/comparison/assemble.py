@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import platform
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ..data import Dataset, ImageSpec
 from ..data.inspect import duplicates, summary
 from ..errors import GenarenaError
 from ..events import read_events
-from ..files import read_json, write_json
+from ..files import copy_file, read_json, write_json
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..models import MODELS
@@ -407,6 +406,6 @@ def _pictures(
             source = run.folder / "pictures" / f"{kind}.png"
             if source.exists():
                 name = f"pictures/{kind}-{index}.png"
-                shutil.copyfile(source, folder / name)
+                copy_file(source, folder / name)
                 pictures[kind][run.cell.contender] = name
     return pictures

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..data.store import load_dataset
 from ..errors import GenarenaError, UsageError
-from ..files import read_json, write_json
+from ..files import read_json, remove, write_json
 from ..fit import fit, plan
 from ..fitted import load_model
 from ..machine import use_threads
@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     run = folder / "runs" / cell_id
     run.mkdir(parents=True, exist_ok=True)
     failure = run / "failure.json"
-    failure.unlink(missing_ok=True)
+    remove(failure)
     try:
         comparison = Plan.from_json(read_json(folder / "plan.json"))
         cell = next((c for c in comparison.cells if c.id == cell_id), None)

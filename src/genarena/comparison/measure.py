@@ -13,7 +13,7 @@ from PIL import Image
 from ..best import CRITERION
 from ..data import Dataset, ImageSpec
 from ..errors import GenarenaError
-from ..files import read_json, write_json
+from ..files import read_json, replacing, write_json
 from ..fit import Monitor
 from ..fitted import FittedModel
 from ..metrics import Evaluator, Score
@@ -166,7 +166,8 @@ def draw_pictures(run: Path, fitted: FittedModel, evaluator: Evaluator, seed: in
     spec, kind = fitted.spec, fitted.kind
 
     def save(name: str, values: np.ndarray, columns: int) -> None:
-        Image.fromarray(kind.picture(values, spec, columns)).save(folder / f"{name}.png")
+        with replacing(folder / f"{name}.png") as partial:
+            Image.fromarray(kind.picture(values, spec, columns)).save(partial)
 
     if capabilities["sample"] is None:
         save("samples", fitted.gallery(kind.picture_count(spec), seed), 8)
@@ -200,4 +201,5 @@ def real_picture(dataset: Dataset, evaluator: Evaluator, path: Path) -> None:
     spec = dataset.schema.target
     kind = kind_of(spec)
     values = evaluator.reference[: kind.picture_count(spec)]
-    Image.fromarray(kind.picture(values, spec, 8)).save(path)
+    with replacing(path) as partial:
+        Image.fromarray(kind.picture(values, spec, 8)).save(partial)

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from ..errors import GenarenaError
 from ..events import last_event
-from ..files import read_json
+from ..files import append_to, read_json
 from ..trainer import interruption
 from .plan import Cell, Plan
 
 POLL_SECONDS = 0.2
 SAVE_SECONDS = 10.0  # that workers have to save before they are killed
 STALL_SECONDS = 1800.0
+MOST_LOG = 2**20  # bytes that are kept of a worker's log when it starts again
 
 
 @dataclass
@@ -139,7 +140,8 @@ def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
     run.mkdir(parents=True, exist_ok=True)
     # A session of its own: Ctrl-C reaches the supervisor alone, which then ends its cells in order.
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
-    with (run / "worker.log").open("ab") as log:
+    log_path = run / "worker.log"
+    with append_to(log_path, _tail(log_path)) as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "genarena.comparison.cell", str(folder), cell.id, str(threads or 0)],
             stdin=subprocess.PIPE,  # nothing is written: it closes when this process ends, however it ends
@@ -149,6 +151,15 @@ def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
             start_new_session=True,
         )
     return Worker(cell, run, process)
+
+
+def _tail(path: Path) -> bytes:
+    """What a log ends with."""
+    if not path.exists():
+        return b""
+    with path.open("rb") as log:
+        log.seek(max(0, path.stat().st_size - MOST_LOG))
+        return log.read()
 
 
 def _end(workers: Sequence[Worker], number: int) -> None:

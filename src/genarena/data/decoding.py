@@ -24,7 +24,7 @@ import numpy as np
 import pooch
 
 from ..errors import DataError, GenarenaError, StorageError
-from ..files import read_json, sha256_of
+from ..files import read_json, remove, sha256_of, write_atomic
 from . import pictures
 from .arrays import open_array
 from .fields import Quarantined
@@ -128,7 +128,7 @@ def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Dec
         return _save(key, part, Decoded(target, bad + late, notes), good, grey, _content(members))
     except BaseException:  # Ctrl-C included: a part-filled file of gigabytes must not stay behind
         if part is not None:
-            part.unlink(missing_ok=True)
+            remove(part)
         raise
 
 
@@ -253,10 +253,8 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content
         "sha256": sha256_of(part),
     }
     target = cache_folder() / f"{key}.npy"
-    side = part.with_suffix(".json")
-    side.write_text(json.dumps(record))
-    os.replace(part, target)
-    os.replace(side, target.with_suffix(".json"))  # last: a reader believes only what has a record
+    part.replace(target)
+    write_atomic(target.with_suffix(".json"), json.dumps(record).encode())  # last: readers believe what has a record
     return Decoded(_view(open_array(target), good, grey), decoded.quarantined, decoded.notes)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError, RunError
-from ..files import read_json, write_json
+from ..files import read_json, replacing, write_json
 from .arrays import open_array
 from .fields import Dataset, Field, Quarantined, Schema
 
@@ -18,10 +18,10 @@ _SPLITS = ("train", "val", "test")
 def save_dataset(dataset: Dataset, folder: Path) -> None:
     """Write fields and splits as ``.npy`` and everything else as ``dataset.json``, which is written last."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, field in dataset.fields.items():
-        np.save(folder / f"field-{name}.npy", field.values, allow_pickle=False)
-    for name, rows in dataset.splits.items():
-        np.save(folder / f"split-{name}.npy", rows, allow_pickle=False)
+    arrays = {f"field-{name}.npy": field.values for name, field in dataset.fields.items()}
+    for name, array in {**arrays, **{f"split-{name}.npy": rows for name, rows in dataset.splits.items()}}.items():
+        with replacing(folder / name) as partial:
+            np.save(partial, array, allow_pickle=False)
     record = {
         "name": dataset.name,
         "schema": dataset.schema.to_json(),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import UsageError
-from ..files import LARGEST_FILE, open_tensors, parse_json, write_atomic
+from ..files import LARGEST_FILE, open_tensors, parse_json, replacing, write_atomic
 from ..machine import own_generators
 from ..nets.features import ClassifierNet, Pixels, RandomConvFeatures, RandomMLPFeatures, VectorClassifierNet
 from . import own
@@ -149,7 +149,8 @@ class FeatureSpace:
         tensors = {
             name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
         }
-        save_file(tensors, path, metadata={"genarena": json.dumps(self._record(), sort_keys=True)})
+        with replacing(path) as partial:
+            save_file(tensors, partial, metadata={"genarena": json.dumps(self._record(), sort_keys=True)})
 
     @classmethod
     def load(cls, path: Path, spec: TargetSpec, *, trust: bool = False) -> FeatureSpace:
