@@ -12,13 +12,16 @@ Unit = Literal["images", "epochs", "seconds"]
 
 _UNITS: dict[str, tuple[Unit, float]] = {
     "image": ("images", 1), "images": ("images", 1), "img": ("images", 1), "samples": ("images", 1),
+    "sample": ("images", 1), "example": ("images", 1), "examples": ("images", 1), "row": ("images", 1), "rows": ("images", 1),
     "epoch": ("epochs", 1), "epochs": ("epochs", 1),
     "s": ("seconds", 1), "sec": ("seconds", 1), "second": ("seconds", 1), "seconds": ("seconds", 1),
     "min": ("seconds", 60), "minute": ("seconds", 60), "minutes": ("seconds", 60), "m": ("seconds", 60),
     "h": ("seconds", 3600), "hour": ("seconds", 3600), "hours": ("seconds", 3600),
 }  # fmt: skip
 MOST = 1e15  # images, epochs or seconds: nobody waits for more
-_PATTERN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*(k|m(?=\s*im))?\s*([a-z]+)\s*", re.IGNORECASE)
+_PATTERN = re.compile(
+    r"\s*([0-9]+(?:\.[0-9]+)?(?:e\+?[0-9]+)?)\s*(k|m(?=\s*(?:im|sa|ex|ep|ro)))?\s*([a-z]+)\s*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Budget:
         """
         if isinstance(text, Budget):
             return text
-        match = _PATTERN.fullmatch(text)
+        match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
         known = match and _UNITS.get(match[3].lower())
         if not match or not known:
             raise UsageError(

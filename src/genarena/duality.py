@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .data import Dataset, Loader
-from .errors import CapabilityError, DataError, UsageError
+from .errors import CapabilityError, DataError, UsageError, whole
 from .fitted import FittedModel, build
 from .game import Draw, Game, ModelConfig, Play, Turn
 from .kinds import normalise
@@ -109,8 +109,7 @@ def _game_of(fitted: FittedModel, dataset: Dataset, steps: int) -> AdversarialGa
         raise CapabilityError(
             f"{fitted.name} has no duality gap: with loss={game.config.loss} the discriminator estimates no probability."
         )
-    if steps < 1:
-        raise UsageError(f"steps={steps}: give at least 1.")
+    whole(steps, "steps", 1)
     if dataset.schema.target.shape != fitted.spec.shape:
         raise UsageError(
             f"'{dataset.name}' has examples of shape {dataset.schema.target.shape}, not {fitted.spec.shape}."
@@ -132,7 +131,7 @@ class _Measure:
     """Measures games on splits, with the same examples and noise for each of them, and other noise on another split."""
 
     def __init__(self, fitted: FittedModel, dataset: Dataset, seed: int):
-        self.dataset, self.seed, self.device = fitted.labelled(dataset), seed, fitted.device
+        self.dataset, self.seed, self.device = fitted.labelled(dataset), whole(seed, "seed"), fitted.device
 
     def loader(self, split: str, game: AdversarialGame, most: int) -> Loader | None:
         """Batches of at most so many examples, in whole packs; None where the split has no pack."""

@@ -7,6 +7,7 @@ traceback. Anything that is not a `GenarenaError` is a bug and keeps its traceba
 from __future__ import annotations
 
 import difflib
+import operator
 import unicodedata
 from collections.abc import Iterable
 
@@ -71,6 +72,24 @@ class StorageError(GenarenaError):
     """A disk that is full, read-only or failing."""
 
     exit_code = 74
+
+
+def whole(value: object, name: str, least: int = 0, most: int = 2**63 - 1) -> int:
+    """A whole number of an argument, NumPy's included; `UsageError` where it is none, too small or too large."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{name}={value!r:.60}: give a whole number.") from None
+    if not least <= number <= most:
+        raise UsageError(f"{name}={number}: give a whole number from {least} {f'to {most}' if most < 2**32 else 'up'}.")
+    return number
+
+
+def one_of(value: object, name: str, choices: Iterable[str]) -> None:
+    """Raise `UsageError` where an argument is none of the words it may be."""
+    known = list(choices)
+    if value not in known:
+        raise UsageError(f"{name}={value!r:.60} is unknown: {', '.join(known[:-1])} or {known[-1]}.")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import numbers
 import tempfile
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, OutlierMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .data import Dataset, Field, VectorSpec
 from .fit import fit, plan
-from .fitted import FittedModel
+from .fitted import FittedModel, build
+from .game import Capability
 from .models import find_model
 
 
@@ -25,11 +28,15 @@ class _Estimator(BaseEstimator):
     latent_dim : int or None
         Numbers of the code.
     budget : str
-    random_state : int
+    random_state : int, RandomState instance or None
+        An integer is the seed of the training itself; of the others one is drawn, as scikit-learn does: from NumPy's global
+        generator for None.
     """
 
+    _needs: Capability
+
     def __init__(
-        self, model: str = "vae", latent_dim: int | None = None, budget: str = "50 epochs", random_state: int = 0
+        self, model: str = "vae", latent_dim: int | None = None, budget: str = "50 epochs", random_state: Any = 0
     ):
         self.model = model
         self.latent_dim = latent_dim
@@ -50,24 +57,36 @@ class _Estimator(BaseEstimator):
         settings: dict[str, Any] = {"latent_dim": self.latent_dim} if self.latent_dim is not None else {}
         if "batch_size" in find_model(self.model).Config.model_fields:
             settings["batch_size"] = min(64, len(rows))
-        decided = plan(self.model, dataset, budget=self.budget, seed=self.random_state, settings=settings, device="cpu")
+        decided = plan(self.model, dataset, budget=self.budget, seed=self._seed(), settings=settings, device="cpu")
+        untrained = build(decided.model_class, decided.config, dataset.schema, 0)
+        FittedModel(untrained, decided.record).require(self._needs)  # before anybody waits for the training
         with tempfile.TemporaryDirectory() as folder:
             self.fitted_: FittedModel = fit(decided, folder, threads=1, pictures=False)
         return rows
 
+    def _seed(self) -> int:
+        if isinstance(self.random_state, numbers.Integral):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31))
+
     def _rows(self, X: Any) -> np.ndarray:
-        check_is_fitted(self)
+        check_is_fitted(self, "fitted_")
         return validate_data(self, X, dtype=np.float32, reset=False)
 
 
-class Encoder(TransformerMixin, _Estimator):
+class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):
     """Codes of rows: ``transform`` gives the posterior mean, ``inverse_transform`` decodes."""
+
+    _needs = "encode"
 
     def fit(self, X: Any, y: Any = None) -> Encoder:
         """Train on rows ``(N, D)``."""
         self._fit(X)
-        self.fitted_.require("encode")
         return self
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.fitted_.latent_width
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -76,12 +95,16 @@ class Encoder(TransformerMixin, _Estimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes ``(N, L)``."""
-        return self.fitted_.encode(self._rows(X))
+        rows = self._rows(X)
+        return self.fitted_.encode(rows)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Rows ``(N, D)`` of codes ``(N, L)``."""
-        check_is_fitted(self)
-        return self.fitted_.decode(np.asarray(Z, np.float32))
+        check_is_fitted(self, "fitted_")
+        codes = check_array(Z, dtype=np.float32, input_name="Z")
+        if codes.shape[1] != self._n_features_out:
+            raise ValueError(f"Z has {codes.shape[1]} columns; the codes of this encoder have {self._n_features_out}.")
+        return self.fitted_.decode(codes)
 
 
 class Detector(OutlierMixin, _Estimator):
@@ -95,12 +118,14 @@ class Detector(OutlierMixin, _Estimator):
         Share of the training rows that ``predict`` calls outliers.
     """
 
+    _needs = "anomaly_score"
+
     def __init__(
         self,
         model: str = "vae",
         latent_dim: int | None = None,
         budget: str = "50 epochs",
-        random_state: int = 0,
+        random_state: Any = 0,
         contamination: float = 0.1,
     ):
         super().__init__(model, latent_dim, budget, random_state)
@@ -108,6 +133,8 @@ class Detector(OutlierMixin, _Estimator):
 
     def fit(self, X: Any, y: Any = None) -> Detector:
         """Train on rows ``(N, D)`` that are mostly normal."""
+        if not 0 < self.contamination <= 0.5:
+            raise ValueError(f"contamination={self.contamination}: give a share above 0, at most 0.5.")
         rows = self._fit(X)
         self.offset_ = float(np.quantile(self._normality(rows), self.contamination))
         return self
@@ -117,7 +144,8 @@ class Detector(OutlierMixin, _Estimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Minus the anomaly score ``(N,)``: lower is stranger, as scikit-learn has it."""
-        return self._normality(self._rows(X))
+        rows = self._rows(X)
+        return self._normality(rows)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """`score_samples` less the threshold: negative for outliers."""

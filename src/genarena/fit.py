@@ -21,7 +21,7 @@ from .best import CRITERION, forget_best, keep_best, read_best
 from .budget import Budget
 from .checkpoint import FORMAT, RunFolder, write_tensors
 from .data import Dataset, Loader
-from .errors import RunError, UsageError
+from .errors import RunError, UsageError, one_of, whole
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
 from .files import read_json, replacing, sha256_of, write_atomic, write_json
 from .fitted import CALIBRATION, FittedModel, build, load_model
@@ -33,6 +33,8 @@ from .trainer import Progress, Trainer, images_per_second
 
 LOOKS = 10  # pictures and monitor readings over the first budget of a run
 MOST_CALIBRATION = 5000  # held-out examples whose anomaly scores are kept
+
+SHOWS = ("quiet", "live", "json")
 
 Monitor = Callable[[FittedModel, int], dict[str, float]]
 
@@ -57,7 +59,7 @@ def plan(
     budget: str | Budget | None = None,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
 ) -> Plan:
     """Decide everything about a run.
 
@@ -67,8 +69,7 @@ def plan(
         For an unknown model, a wrong setting, data it cannot be trained on, a negative seed or a device this machine lacks.
     """
     model_class = find_model(model) if isinstance(model, str) else model
-    if not 0 <= seed < 2**63:
-        raise UsageError(f"seed={seed}: give a number from 0 to 2^63 - 1.")
+    seed = whole(seed, "seed")
     config = model_class.Config.parse(settings or {})
     check_fits(model_class, config, dataset)
     chosen = choose_device(device)
@@ -119,8 +120,9 @@ def _code_of(model_class: type[Model]) -> str | None:
         return ""
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str | torch.device) -> torch.device:
     """``auto`` is cuda, else mps, else cpu."""
+    name = str(name)
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if name.split(":")[0] not in ("cpu", "cuda", "mps"):
@@ -176,6 +178,8 @@ def fit(
     TrainingError
         Where training diverged.
     """
+    one_of(show, "show", SHOWS)
+    threads = threads if threads is None else whole(threads, "threads", 1)
     run = RunFolder(folder)
     if not distributed.is_main():
         with reproducible(plan.device), own_threads(threads):

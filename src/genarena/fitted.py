@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from .best import RECORD, WEIGHTS, read_best
 from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like
-from .errors import CapabilityError, DataError, RunError, UsageError, visible
+from .errors import CapabilityError, DataError, RunError, UsageError, one_of, visible, whole
 from .files import LARGEST_CODE, read_bytes, read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
@@ -117,8 +118,7 @@ class FittedModel:
         CapabilityError
             Where the model does not sample, or is not told classes.
         """
-        if n < 1:
-            raise UsageError(f"n={n}: ask for at least one sample.")
+        n, seed = whole(n, "n", 1), whole(seed, "seed")
         if truncation is not None and not truncation > 0:
             raise UsageError(f"truncation={truncation:g}: give a positive number; small ones stay near the middle.")
         self.require("sample")
@@ -158,8 +158,27 @@ class FittedModel:
         raise UsageError(f"there is no class '{label}'; there are {len(classes)}: {shown}.")
 
     def decode(self, z: np.ndarray) -> np.ndarray:
-        """Latents ``(N, L)`` to stored values."""
-        return self._map(torch.from_numpy(np.ascontiguousarray(z, np.float32)), self.model.decode, self._denormalise)
+        """Latents ``(N, L)`` to stored values; of a StyleGAN also ``(N, layers, L)``.
+
+        Raises
+        ------
+        DataError
+            For latents of another width, or not finite.
+        """
+        z = np.ascontiguousarray(z, np.float32)
+        if z.ndim < 2 or z.shape[-1] != self.latent_width:
+            raise DataError(f"{self.name} takes latents of shape (N, {self.latent_width}); got {z.shape}.")
+        if not np.isfinite(z).all():
+            raise DataError("the latents hold values that are not finite.")
+        return self._map(torch.from_numpy(z), self.model.decode, self._denormalise)
+
+    @cached_property
+    def latent_width(self) -> int:
+        """Numbers of a latent, those of the class included."""
+        if self.capabilities()["sample"] is None:
+            return self.latents(1).shape[-1]
+        with torch.inference_mode():
+            return self.model.encode(torch.zeros(1, *self.spec.shape, device=self.device)).shape[-1]
 
     # -- inference ---------------------------------------------------------------------------------------------------
 
@@ -207,6 +226,7 @@ class FittedModel:
             Of the posterior and dequantisation noise.
         """
         self.require("log_prob")
+        samples, seed = whole(samples, "samples", 1), whole(seed, "seed")
         generator = torch.Generator().manual_seed(seed)
         return self._map(
             self._stored(values), lambda v: self.model.log_prob(self._normalise(v), samples, generator), batch=100
@@ -230,8 +250,9 @@ class FittedModel:
         UsageError
             For fewer than two points, or no latents.
         """
-        if steps < 2 or not len(start):
-            raise UsageError(f"steps={steps} on {len(start)} ways: give at least two points and one way.")
+        steps = whole(steps, "steps", 2)
+        if not len(start):
+            raise UsageError("there are no latents to start from: give at least one way.")
         t = np.linspace(0, 1, steps, dtype=np.float32)[None, :, None]
         a, b = start[:, None], end[:, None]
         path = (1 - t) * a + t * b
@@ -409,8 +430,7 @@ def load_model(
     schema = Schema.from_json(record["schema"])
     config = model_class.Config.parse(record["config"])
     weights = folder / ("model.safetensors" if checkpoint == "last" else WEIGHTS)
-    if checkpoint not in ("last", "best"):
-        raise UsageError(f"checkpoint='{checkpoint}': last or best.")
+    one_of(checkpoint, "checkpoint", ("last", "best"))
     if checkpoint == "best" and not (folder / RECORD).is_file():
         raise RunError(f"'{folder}' kept no best weights: its training measured no validation distance; take the last.")
     if checkpoint == "best" and read_best(folder) is None:

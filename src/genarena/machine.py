@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from .errors import UsageError
+from .errors import UsageError, whole
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGEST_BLOCK = 32 * 2**20  # the largest threshold glibc takes: blocks above it are mapped on their own
@@ -70,8 +70,7 @@ def use_threads(number: int) -> None:
     UsageError
         For fewer than one, and for several in a forked child.
     """
-    if number < 1:
-        raise UsageError(f"threads={number}: give at least 1.")
+    number = whole(number, "threads", 1)
     if _forked and number > 1:
         raise UsageError(
             f"threads={number} in a forked process, where torch has one: use threads=1, or start the process by 'spawn'."

@@ -167,7 +167,7 @@ def test_odd_numbers_and_wrong_folders_are_refused_before_anything_runs(
 ) -> None:
     data, out = workplace / "bars.npz", tmp_path / "out"
     for words, said in (
-        (("train", "gan", data, "--threads", "-3", "--out", out), "threads=-3: give at least 1."),
+        (("train", "gan", data, "--threads", "-3", "--out", out), "threads=-3: give a whole number from 1 up."),
         (("train", "gan", data, "--set", "learning_rate=.nan", "--out", out), "learning_rate is not a number."),
         (("train", "biggan", data, "--size", "12", "--out", out), "biggan makes square images"),
         (("compare", data, "--models", "vae,biggan", "--size", "12", "--out", out), "biggan makes square images"),

@@ -162,7 +162,7 @@ def test_what_has_no_value_is_refused_with_the_reason(images: Dataset, normal: D
             measure(model("vae"), images, 5)
         with pytest.raises(CapabilityError, match="with loss=hinge the discriminator estimates no probability"):
             measure(model("gan", loss="hinge"), images, 5)
-        with pytest.raises(UsageError, match="give at least 1"):
+        with pytest.raises(UsageError, match="a whole number from 1 up"):
             measure(model("gan"), images, 0)
         with pytest.raises(UsageError, match="examples of shape"):
             measure(model("gan"), normal, 5)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -91,3 +93,62 @@ def test_a_model_that_cannot_says_why(plane: np.ndarray) -> None:
         Encoder(model="gan", budget="1 epochs").fit(plane)
     with pytest.raises(UsageError, match="Did you mean 'vae'"):
         Encoder(model="vea").fit(plane)
+
+
+def test_features_out_have_names_and_go_into_data_frames(plane: np.ndarray) -> None:
+    encoder = Encoder(model="pca", latent_dim=2).fit(plane)
+    assert encoder.get_feature_names_out().tolist() == ["encoder0", "encoder1"]
+    framed = encoder.set_output(transform="pandas").transform(plane)
+    assert isinstance(framed, pd.DataFrame)
+    assert framed.columns.tolist() == ["encoder0", "encoder1"]
+
+
+@pytest.mark.parametrize("estimator", [Encoder(model="pca"), Detector(model="pca")], ids=["encoder", "detector"])
+def test_what_is_not_fitted_says_so_after_a_failed_fit_too(estimator: Encoder | Detector, plane: np.ndarray) -> None:
+    asked = estimator.transform if isinstance(estimator, Encoder) else estimator.predict
+    with pytest.raises(NotFittedError):
+        asked(plane)
+    with pytest.raises(UsageError, match="bananas"):
+        estimator.set_params(budget="3 bananas").fit(plane)
+    with pytest.raises(NotFittedError):
+        asked(plane)
+
+
+def test_a_random_state_is_what_scikit_learn_takes(plane: np.ndarray) -> None:
+    def codes(random_state: object) -> np.ndarray:
+        return Encoder(**SHORT, random_state=random_state).fit(plane[:100]).transform(plane[:5])
+
+    np.testing.assert_array_equal(codes(np.int64(3)), codes(3))
+    np.testing.assert_array_equal(codes(np.random.RandomState(4)), codes(np.random.RandomState(4)))
+    one = np.random.RandomState(4)
+    assert not np.array_equal(codes(one), codes(one)), "its state moves on"
+    assert not np.array_equal(codes(None), codes(None))
+
+
+@pytest.mark.parametrize(
+    ("estimator", "error"),
+    [
+        (Encoder(model="gan", budget="1000 epochs"), CapabilityError),
+        (Detector(contamination=0.9, budget="1000 epochs"), ValueError),
+        (Detector(contamination=float("nan"), budget="1000 epochs"), ValueError),
+        (Encoder(latent_dim=0, budget="1000 epochs"), UsageError),
+        (Encoder(random_state=-1, budget="1000 epochs"), UsageError),
+        (Encoder(random_state=1.5, budget="1000 epochs"), ValueError),
+    ],
+)
+def test_wrong_arguments_are_refused_before_training(
+    estimator: Encoder | Detector, error: type[Exception], plane: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genarena.estimators.fit", lambda *_, **__: pytest.fail("it trained"))
+    with pytest.raises(error):
+        estimator.fit(plane)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [np.zeros((2, 3)), np.full((2, 2), np.nan), np.zeros(2), np.zeros((2, 2, 2))],
+    ids=["wide", "nan", "1d", "3d"],
+)
+def test_what_are_no_codes_is_not_decoded(codes: np.ndarray, plane: np.ndarray) -> None:
+    with pytest.raises(ValueError):
+        Encoder(model="pca", latent_dim=2).fit(plane).inverse_transform(codes)

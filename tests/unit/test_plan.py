@@ -95,7 +95,7 @@ def test_a_plan_of_a_newer_version_is_refused(images: Any) -> None:
 
 @pytest.mark.parametrize("seeds", [-1, 0, 1001])
 def test_there_is_at_least_one_seed_and_an_end_to_them(seeds: int, images: Any) -> None:
-    with pytest.raises(UsageError, match=f"seeds={seeds}: give 1 to 1000"):
+    with pytest.raises(UsageError, match=f"seeds={seeds}: give a whole number from 1 to 1000"):
         make_plan(images, models=["vae"], seeds=seeds)
 
 

@@ -15,7 +15,7 @@ from ..budget import Budget
 from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
-from ..errors import DataError, RunError, UsageError
+from ..errors import DataError, RunError, UsageError, whole
 from ..files import copy_file, only_files, read_json, write_json
 from ..fit import choose_device, duration
 from ..fitted import FittedModel, load_model
@@ -172,10 +172,8 @@ def compare(
 
 def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) -> tuple[int, int | None]:
     """How many runs at a time, and the CPU threads of each."""
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs={jobs}: give at least 1.")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads={threads}: give at least 1.")
+    jobs = jobs if jobs is None else whole(jobs, "jobs", 1)
+    threads = threads if threads is None else whole(threads, "threads", 1)
     if choose_device(device).type != "cpu":
         return jobs or 1, threads
     jobs = jobs or min(4, max(1, cores() // (threads or 1)), cells)

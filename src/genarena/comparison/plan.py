@@ -11,7 +11,7 @@ from typing import Any
 
 from ..budget import Budget
 from ..data import Dataset
-from ..errors import RunError, UsageError, did_you_mean
+from ..errors import RunError, UsageError, did_you_mean, whole
 from ..fit import check_fits, choose_device, model_name
 from ..game import Game, Model
 from ..models import MODELS, find_model
@@ -182,8 +182,7 @@ def make_plan(
         The class that is normal, by its name: `detect` hides all others from training. See `hidden_classes` for what it
         hides where none is given.
     """
-    if not 1 <= seeds <= 1000:
-        raise UsageError(f"seeds={seeds}: give 1 to 1000.")
+    seeds = whole(seeds, "seeds", 1, 1000)
     sources = [model if isinstance(model, str) else source_of(model) for model in models]
     if not sources:
         raise UsageError("no models: name at least one.")

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..data import Dataset
-from ..errors import DataError, UsageError
+from ..errors import DataError, UsageError, whole
 from ..fitted import BATCH, FittedModel
 from ..kinds import kind_of
 from ..nets.features import random_features
@@ -87,6 +87,7 @@ def linear_labeller(dataset: Dataset, seed: int = 0) -> Labeller:
     labels = dataset.labels("train")
     if labels is None or len(np.unique(labels)) < 2:
         raise DataError(f"'{dataset.name}' has no labels of two classes to learn from.")
+    seed = whole(seed, "seed")
     rows = np.random.default_rng(seed).permutation(len(labels))[:MOST]
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed))
     spec = dataset.schema.target

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from ..errors import UsageError, whole
 from ..fitted import FittedModel
 from ..game import one_hot
 from ..nets.features import random_features
@@ -102,8 +102,7 @@ def invert(
     CapabilityError
         Where the model has no decoder.
     """
-    if steps < 1 or starts < 1:
-        raise UsageError(f"steps={steps}, starts={starts}: give at least 1 of each.")
+    steps, starts, seed = whole(steps, "steps", 1), whole(starts, "starts", 1), whole(seed, "seed")
     if labels is not None and fitted.model.classes and not set(np.unique(labels)) <= set(range(fitted.model.classes)):
         raise UsageError(f"the labels are not among the {fitted.model.classes} classes that {fitted.name} was told.")
     space = LatentSpace.of(fitted, values, seed)

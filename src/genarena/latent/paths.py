@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import CapabilityError, UsageError
+from ..errors import CapabilityError, UsageError, whole
 from ..fitted import FittedModel, copy_of, slerp
 from ..nets.features import random_features
 from .space import require_decoder
@@ -52,8 +52,9 @@ def perceptual_path_lengths(
         Where `n` or `epsilon` is not positive.
     """
     require_decoder(fitted)
-    if n < 1 or not 0 < epsilon < 1:
-        raise UsageError(f"n={n}, epsilon={epsilon:g}: give at least one way, and a step between 0 and 1.")
+    n, seed = whole(n, "n", 1), whole(seed, "seed")
+    if not 0 < epsilon < 1:
+        raise UsageError(f"epsilon={epsilon:g}: give a step between 0 and 1.")
     reason = fitted.capabilities()["sample"]
     if reason is not None:
         raise CapabilityError(f"{fitted.name} has {reason}.")

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import Dataset
-from ..errors import CapabilityError, DataError, UsageError
+from ..errors import CapabilityError, DataError, UsageError, whole
 from ..fitted import FittedModel, build
 from ..game import Game
 from ..uses.reduce import LABELS, MOST, REPEATS, labelled_subset, probe_accuracy
@@ -88,6 +88,7 @@ def probe(
     known, truth = dataset.labels("train"), dataset.labels("test")
     if known is None or truth is None:
         raise DataError(f"'{dataset.name}' has no labels: there is nothing to probe for.")
+    seed = whole(seed, "seed")
     rows = np.random.default_rng(seed).permutation(len(known))[:MOST]
     known = known[rows]
     least, most = len(np.unique(known)), len(known)
