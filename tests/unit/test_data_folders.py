@@ -268,7 +268,7 @@ def test_a_truncated_jpeg_passes_verify_but_not_us():
 
 
 BAD = {
-    "empty.png": (b"", "cannot identify image file"),
+    "empty.png": (b"", "it is empty"),
     "text.png": (b"this is no picture", "cannot identify image file"),
     "cut.png": (_bytes(_noise(1))[:200], ""),
     "cut.jpg": (_truncated_jpeg(), "truncated"),
@@ -277,7 +277,7 @@ BAD = {
     "crc.png": (_bytes(_noise(1)).replace(b"IDAT", b"IDAX"), ""),
     "bomb.png": (_png_header(13_000, 13_000), "13000 x 13000 pixels are more than 50,000,000"),
     "huge.png": (_png_header(65_535, 65_535), ""),
-    "eps.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot identify image file"),
+    "eps.png": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "it is PostScript: convert it"),
 }
 
 

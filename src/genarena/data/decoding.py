@@ -22,11 +22,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import pooch
+from PIL import UnidentifiedImageError
 
 from ..errors import DataError, GenarenaError, StorageError
 from ..files import read_json, remove, sha256_of, write_atomic
 from . import pictures
 from .arrays import open_array
+from .containers import named
 from .fields import Quarantined
 from .raw import MAX_BYTES, Progress
 
@@ -161,7 +163,11 @@ def _each(
     for done, member in enumerate(members, start=1):
         try:
             with member.open() as stream:
-                results.append(use(stream))
+                try:
+                    results.append(use(stream))
+                except UnidentifiedImageError as error:
+                    stream.seek(0)
+                    raise ValueError(named(stream.read(512)) or str(error)) from error
         except Exception as error:  # on hostile bytes Pillow's and zipfile's decoders raise nearly anything
             reason = str(error).split("<_io.", 1)[0].strip() or type(error).__name__
             bad.append(Quarantined(member.path, reason))

@@ -10,7 +10,8 @@ import io
 import re
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -24,7 +25,7 @@ from .archives import open_member, open_zip
 from .decoding import Member, PictureOptions, decode_all
 from .label_table import Listed
 from .layout import Layout, read_layout
-from .pictures import SUFFIXES
+from .pictures import FOREIGN, SUFFIXES
 from .raw import Raw
 from .walk import is_hidden, is_ours, walk
 
@@ -51,12 +52,14 @@ def read_folder(root: Path, options: PictureOptions) -> Raw:
     files, notes = walk(root, options.follow_links)
     members = {relative: _member(relative, path) for relative, path in files if _is_used(relative) and path.is_file()}
     others = [relative for relative, _ in files if relative not in members]
+    notes += _foreign(others)
     if not any(map(_is_picture, members)):
         usable = sorted(name for name in others if name.endswith((".npz", ".npy", ".zip")))
         hint = f" It holds '{usable[0]}': give the path of that file." if usable else ""
         raise DataError(_no_images(f"in folder '{root}'") + hint + "".join(f" {note}." for note in notes))
-    if others:
-        notes.append(f"{len(others)} file(s) that are no images were ignored")
+    ignored = sum(PurePosixPath(name).suffix.lower() not in FOREIGN for name in others)
+    if ignored:
+        notes.append(f"{ignored} file(s) that are no images were ignored")
     return _read(root.resolve().name, str(root.resolve()), members, notes, options)
 
 
@@ -70,8 +73,9 @@ def read_zip(path: Path, options: PictureOptions) -> Raw:
     """
     with open_zip(path) as archive:
         members, notes = _list_zip(archive, path)
+        notes += _foreign([info.filename for info in archive.infolist()])
         if not any(map(_is_picture, members)):
-            raise DataError(_no_images(f"in '{path}'"))
+            raise DataError(_no_images(f"in '{path}'") + "".join(f" {note}." for note in notes))
         return _read(path.stem, str(path.resolve()), members, notes, options)
 
 
@@ -86,6 +90,13 @@ def _is_picture(name: str) -> bool:
 
 def _is_used(name: str) -> bool:
     return _is_picture(name) or PurePosixPath(name).suffix.lower() in label_table.SUFFIXES
+
+
+def _foreign(names: Sequence[str]) -> list[str]:
+    """Notes on pictures in formats that are not read."""
+    suffixes = (PurePosixPath(name).suffix.lower() for name in names if not is_hidden(PurePosixPath(name).name))
+    kinds = Counter(FOREIGN[suffix] for suffix in suffixes if suffix in FOREIGN and suffix not in SUFFIXES)
+    return [f"{count} file(s) in {kind}, which is not read: convert them to PNG or JPEG" for kind, count in kinds.items()]
 
 
 def _no_images(where: str) -> str:
