@@ -67,6 +67,8 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
         network = _Part(model, method).eval()
         batch = {0: torch.export.Dim("batch", min=1)}
         program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
+        for node in program.graph.nodes:  # which say where on this machine the source of each lies
+            node.meta.pop("stack_trace", None)
         if "torch" in formats:
             torch.export.save(program, folder / f"{method}.pt2")
             written.append(folder / f"{method}.pt2")
@@ -98,5 +100,8 @@ def _onnx(network: nn.Module, example: Tensor, batch: dict, path: Path) -> Path:
             output_names=["output"],
             verbose=False,
         )
-    program.save(path)  # type: ignore[union-attr]
+    assert program is not None
+    for node in program.model.graph.all_nodes():  # as above
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
+    program.save(path)
     return path

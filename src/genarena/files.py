@@ -51,8 +51,10 @@ def replacing(path: Path) -> Iterator[Path]:
         raise StorageError(f"cannot write '{visible(str(path))}', which {_odd(mode)}: move it away.")
     partial = path.with_name(f"{_PARTIAL}{secrets.token_hex(4)}{path.suffix}")
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    mode = stat.S_IMODE(partial.lstat().st_mode)
     try:
         yield partial
+        partial.chmod(mode)  # what the umask makes of it, whoever writes: some writers put a private file in its place
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -365,3 +366,14 @@ def test_a_writer_that_fails_or_is_killed_leaves_what_was(tmp_path: Path) -> Non
     (tmp_path / ".partial-killed").write_text("half")
     with run.lock():
         assert not (tmp_path / ".partial-killed").exists()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_every_file_has_the_mode_that_the_user_wants(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_tensors(tmp_path / "weights.safetensors", MODEL)
+        write_json(tmp_path / "record.json", {})
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in sorted(tmp_path.iterdir())] == [mode, mode]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import genarena
 from genarena.data import Dataset
 from genarena.errors import UsageError
 from genarena.export import export
@@ -78,6 +80,22 @@ def test_onnx_files_equal_the_model(
             inputs, outputs = expected(fitted, path.stem, rows)
             (found,) = session.run(["output"], {"input": inputs.numpy()})
             np.testing.assert_allclose(found, outputs.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["torch", "onnx"])
+def test_files_say_nothing_of_the_machine(
+    form: str, fitted_of: Callable[[str, str], FittedModel], tmp_path: Path
+) -> None:
+    if form == "onnx":
+        pytest.importorskip("onnxscript", reason="ONNX export is an extra")
+    places = [str(Path(place.__file__).parent) for place in (genarena, torch)] + [str(Path.home()), str(tmp_path)]
+    for path in export(fitted_of("vae", "images"), tmp_path, (form,)):
+        contents = [path.read_bytes()]
+        if form == "torch":
+            with zipfile.ZipFile(path) as archive:
+                contents += [archive.read(name) for name in archive.namelist()]
+        for place in places:
+            assert not any(place.encode() in content for content in contents), place
 
 
 def test_an_unknown_format_is_named(fitted_of: Callable[[str, str], FittedModel], tmp_path: Path) -> None:

@@ -96,7 +96,9 @@ def _foreign(names: Sequence[str]) -> list[str]:
     """Notes on pictures in formats that are not read."""
     suffixes = (PurePosixPath(name).suffix.lower() for name in names if not is_hidden(PurePosixPath(name).name))
     kinds = Counter(FOREIGN[suffix] for suffix in suffixes if suffix in FOREIGN and suffix not in SUFFIXES)
-    return [f"{count} file(s) in {kind}, which is not read: convert them to PNG or JPEG" for kind, count in kinds.items()]
+    return [
+        f"{count} file(s) in {kind}, which is not read: convert them to PNG or JPEG" for kind, count in kinds.items()
+    ]
 
 
 def _no_images(where: str) -> str:
