@@ -15,6 +15,7 @@ from .errors import RunError
 from .fit import choose_device, fit, plan
 from .fitted import FittedModel
 from .game import Model
+from .own_code import Trust
 
 
 def train(
@@ -80,7 +81,7 @@ def load(
     source: str | Path,
     use: str | None = None,
     *,
-    trust: bool = False,
+    trust: Trust = False,
     checkpoint: str | None = None,
     device: str = "cpu",
 ) -> FittedModel:
@@ -91,8 +92,8 @@ def load(
     source : str or Path
     use : str, optional
         With a comparison's folder: the purpose, such as "detect".
-    trust : bool
-        Run Python code that came with the folder (a model of somebody's own).
+    trust : bool or str
+        Run Python code that came with the folder (a model of somebody's own); the first digits of its sha256 allow no other.
     checkpoint : {"last", "best"}, optional
         The weights at the end, or those with the smallest validation distance on the way; by default the last, or those
         that the comparison measured.

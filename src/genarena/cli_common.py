@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 Data = Annotated[str, typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.")]
 Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]
 For = Annotated[str | None, typer.Option("--for", help="With a comparison: take its leader for this use.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Run Python code that came with the folder.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the Python code that the model's folder brings.")]
+FeaturesNet = Annotated[
+    str | None,
+    typer.Option(help="file.py:Class of the evaluator's own network; this runs it where its text is the same."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
 

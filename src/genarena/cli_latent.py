@@ -12,6 +12,7 @@ import typer
 from .cli_common import (
     Data,
     DataDir,
+    FeaturesNet,
     For,
     Json,
     Run,
@@ -275,6 +276,7 @@ def truncation(
     amounts: Annotated[str, typer.Option(help="As --truncation of sample; none is no truncation.")] = TRUNCATIONS,
     evaluator: Annotated[Path | None, typer.Option(help="Evaluator folder (default: one is built).")] = None,
     samples: Annotated[int | None, typer.Option(help="Samples compared, where one is built.")] = None,
+    features_net: FeaturesNet = None,
     seed: Seed = 0,
     use: For = None,
     trust: Trust = False,
@@ -285,15 +287,19 @@ def truncation(
 
     from . import latent
     from .metrics import Evaluator
+    from .metrics.own import agreed, require_consent
 
     far = [None if word.strip() == "none" else _numbers(word, TRUNCATIONS)[0] for word in amounts.split(",")]
     check_out(out, (".json",))
+    allowed = agreed(features_net)
+    if evaluator is not None:
+        require_consent(evaluator, allowed)  # before the model's code runs
     fitted = load_run(run, use, trust)
     for amount in far:
         fitted.latents(1, seed, truncation=amount)  # refuses what cannot be, before an evaluator is built
     dataset = open_like(fitted, data, data_dir)
     if evaluator is not None:
-        judge = Evaluator.load(evaluator, dataset, trust=trust)
+        judge = Evaluator.load(evaluator, dataset, trust=allowed)
     else:
         with tempfile.TemporaryDirectory() as folder:
             judge = Evaluator.build(dataset, Path(folder), samples=samples, progress=say)

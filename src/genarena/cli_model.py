@@ -11,6 +11,7 @@ import typer
 from .cli_common import (
     Data,
     DataDir,
+    FeaturesNet,
     For,
     Json,
     Run,
@@ -139,6 +140,7 @@ def evaluate(
         Path | None, typer.Option(help="Evaluator folder (default: the run's own, built once).")
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Samples compared.")] = None,
+    features_net: FeaturesNet = None,
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -148,18 +150,21 @@ def evaluate(
     from .comparison import evaluator_of
     from .comparison.measure import measure_model
     from .metrics import Evaluator
+    from .metrics.own import agreed, require_consent
 
+    allowed = agreed(features_net)
+    require_consent(evaluator or run / "evaluator", allowed)  # before the model's code runs
     fitted = load_run(run, use, trust)
     if data is None:
         if not (run / "evaluator").is_dir() or not (run / "data").is_dir():
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
-        judge = evaluator_of(run, trust=trust)
+        judge = evaluator_of(run, trust=allowed)
     else:
         dataset = open_like(fitted, data, data_dir, told=True)
         own = evaluator or run / "evaluator"
         found = (own / "evaluator.json").exists()
         if found:
-            judge = Evaluator.load(own, dataset, trust=trust)
+            judge = Evaluator.load(own, dataset, trust=allowed)
             if samples and judge.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
                 raise UsageError(f"the evaluator in '{own}' compares {judge.n} samples: leave --samples out.")
         else:

@@ -29,6 +29,7 @@ from .game import Game, Model
 from .kinds import kind_of, normalise
 from .machine import MemoryMeter, cores, keep_freed_memory, own_threads, reproducible, use_threads
 from .models import MODELS, find_model
+from .own_code import refuse_while_loading, source_of
 from .trainer import Progress, Trainer, images_per_second
 
 LOOKS = 10  # pictures and monitor readings over the first budget of a run
@@ -68,6 +69,7 @@ def plan(
     UsageError
         For an unknown model, a wrong setting, data it cannot be trained on, a negative seed or a device this machine lacks.
     """
+    refuse_while_loading()
     model_class = find_model(model) if isinstance(model, str) else model
     seed = whole(seed, "seed")
     config = model_class.Config.parse(settings or {})
@@ -78,7 +80,7 @@ def plan(
         "format": FORMAT,
         "genarena": __version__,
         "model": model_name(model_class),
-        "code": _code_of(model_class),
+        "code": None if model_class in MODELS.values() else source_of(model_class).text,
         "config": config.model_dump(mode="json"),
         "schema": dataset.schema.to_json(),
         "data": {"name": dataset.name, "fingerprint": dataset.fingerprint},
@@ -106,18 +108,6 @@ def check_fits(model_class: type[Model], config: Any, dataset: Dataset) -> None:
 def model_name(model_class: type[Model]) -> str:
     """The name in the table, or the class name of a user's own model."""
     return next((name for name, known in MODELS.items() if known is model_class), model_class.__name__)
-
-
-def _code_of(model_class: type[Model]) -> str | None:
-    """The source file of a user's own class; None for ours."""
-    if model_class in MODELS.values():
-        return None
-    import inspect
-
-    try:
-        return Path(inspect.getsourcefile(model_class) or "").read_text()
-    except (OSError, TypeError):
-        return ""
 
 
 def choose_device(name: str | torch.device) -> torch.device:
@@ -196,7 +186,7 @@ def _fit_locked(
     previous = read_json(run.config) if run.config.exists() else None
     record = _continue(plan, run, previous, threads) if previous else dict(plan.record)
     if previous and _is_finished(run, record):
-        return load_model(run.path, trust=True, device=plan.device)
+        return load_model(run.path, own=plan.model_class, device=plan.device)
     if trainer_of is _train and run.result.exists() and not run.steps():
         raise RunError(f"'{run.path}' is finished and has no checkpoint to go on from: choose another --out.")
     return trainer_of(plan, run, record, threads, look, show, checkpoint_seconds)

@@ -18,12 +18,12 @@ from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like
 from .errors import CapabilityError, DataError, RunError, UsageError, one_of, visible, whole
-from .files import LARGEST_CODE, read_bytes, read_json, sha256_of, write_json
+from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of
 from .machine import own_generators
 from .models import MODELS
-from .own_code import load_class
+from .own_code import OwnCode, Trust, source_of
 from .text import markdown
 
 BATCH = 500
@@ -285,7 +285,7 @@ class FittedModel:
 
     @classmethod
     def from_pretrained(
-        cls, source: str | Path, *, trust: bool = False, checkpoint: str = "last", device: torch.device | str = "cpu"
+        cls, source: str | Path, *, trust: Trust = False, checkpoint: str = "last", device: torch.device | str = "cpu"
     ) -> FittedModel:
         """Load a saved model from a folder, or from the Hugging Face hub by its id; see `load_model`."""
         if not Path(source).is_dir():
@@ -400,15 +400,22 @@ def model_card(fitted: FittedModel) -> str:
 
 
 def load_model(
-    folder: Path, *, trust: bool = False, device: torch.device | str = "cpu", checkpoint: str = "last"
+    folder: Path,
+    *,
+    trust: Trust = False,
+    own: type[Model] | None = None,
+    device: torch.device | str = "cpu",
+    checkpoint: str = "last",
 ) -> FittedModel:
     """Load a run folder or a saved model.
 
     Parameters
     ----------
     folder : Path
-    trust : bool
-        Run the folder's own ``model.py`` where the model is a user's class.
+    trust : bool or str
+        Run the folder's own ``model.py`` where the model is a user's class; the first digits of its sha256 allow no other.
+    own : type, optional
+        A class that is at hand: it is taken where the folder's ``model.py`` is the text that it was made by, and nothing runs.
     device : torch.device or str
     checkpoint : {"last", "best"}
         The weights at the end, or those with the smallest validation distance on the way.
@@ -419,7 +426,7 @@ def load_model(
         Where the folder is no run, of a newer format, unfinished or damaged, or kept no best weights.
     """
     record = read_json(folder / "config.json")
-    model_class = class_of(record, folder, trust)
+    model_class = class_of(record, folder, trust, own)
     if not (folder / "model.safetensors").is_file():
         raise RunError(f"'{folder}' has no finished model: run its `genarena train` command again to finish it.")
     digest = record.get("sha256")
@@ -454,8 +461,8 @@ def _check_size(model_class: type[Model], config: Any, schema: Schema, path: Pat
         raise RunError(f"'{path}' is too small to hold the networks that its configuration describes.")
 
 
-def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
-    """The class a ``config.json`` names, after checking that we can read it."""
+def class_of(record: Any, folder: Path, trust: Trust, own: type[Model] | None = None) -> type[Model]:
+    """The class a ``config.json`` names, after checking that we can read it; `own` where that was made by the same text."""
     parts = {"format": int, "model": str, "config": dict, "schema": dict}
     if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in parts.items()):
         raise RunError(f"'{folder / 'config.json'}' is not the configuration of a genarena run.")
@@ -465,11 +472,10 @@ def class_of(record: Any, folder: Path, trust: bool) -> type[Model]:
         if record["model"] not in MODELS:
             raise RunError(f"'{folder}' holds a model '{record['model']}' that this genarena does not have.")
         return MODELS[record["model"]]
-    if not trust:
-        raise RunError(
-            f"'{folder}' brings its own Python code (model.py): read it, then load with --trust (trust=True)."
-        )
-    path = folder / "model.py"
-    if not path.is_file() or read_bytes(path, LARGEST_CODE).decode(errors="replace") != record["code"]:
-        raise RunError(f"'{path}' is not the code that this model was trained with.")
-    return load_class(path, record["model"], Model, "model")
+    code = OwnCode.read(folder / "model.py", "model")
+    if code.text != record["code"]:
+        raise RunError(f"'{code.path}' is not the code that this model was trained with.")
+    if own is not None and own.__name__ == record["model"] and source_of(own).text == code.text:
+        return own
+    code.require(trust, "--trust")
+    return code.load(record["model"], Model, "model")

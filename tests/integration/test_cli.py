@@ -35,7 +35,7 @@ OPTIONS = {
     "doctor": "--for --json RUN",
     "edit": "--against --amounts --attribute --component --data-dir --for --label --out --seed --steps --trust -n DATA RUN",
     "encode": "--data-dir --for --out --trust DATA RUN",
-    "evaluate": "--data-dir --evaluator --for --json --samples --trust DATA RUN",
+    "evaluate": "--data-dir --evaluator --features-net --for --json --samples --trust DATA RUN",
     "export": "--for --format --out --trust RUN",
     "gap": "--data-dir --for --json --seed --steps --trust DATA RUN",
     "inspect": "--data-dir --json --max-bad --size DATA",
@@ -52,7 +52,7 @@ OPTIONS = {
     "train": "--budget --config --data-dir --device --dry-run --json "
     "--max-bad --out --quiet --seed --set --size --threads DATA MODEL",
     "traverse": "--amounts --component --data --data-dir --for --label --out --seed --trust -n RUN",
-    "truncation": "--amounts --data-dir --evaluator --for --out --samples --seed --trust DATA RUN",
+    "truncation": "--amounts --data-dir --evaluator --features-net --for --out --samples --seed --trust DATA RUN",
 }
 
 

@@ -68,7 +68,10 @@ def test_what_is_loaded_is_what_was_built(data: Dataset, weights: Path, folder: 
 
 
 def test_code_runs_only_with_consent(data: Dataset, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"brings its own Python code \(user.py\): read it.*--trust"):
+    with pytest.raises(
+        RunError,
+        match=r"Python code: '.*user.py', 34 lines, sha256 .*Read it, then.*--features-net.*user.py:MyFeatures",
+    ):
         Evaluator.load(folder, data)
     shutil.copytree(folder, tmp_path / "changed")
     (tmp_path / "changed" / "user.py").write_text("raise SystemExit('ran')")
@@ -81,7 +84,7 @@ def test_only_the_space_of_the_user_may_bring_code(data: Dataset, folder: Path, 
     shutil.copytree(folder, tmp_path / "hidden")
     for ending in ("safetensors", "py"):
         shutil.copy(tmp_path / "hidden" / f"user.{ending}", tmp_path / "hidden" / f"pca.{ending}")
-    with pytest.raises(RunError, match=r"pca.safetensors' brings its own Python code"):
+    with pytest.raises(RunError, match=r"brings its own Python code: '.*pca.py'"):
         Evaluator.load(tmp_path / "hidden", data, trust=True)
 
 

@@ -210,7 +210,7 @@ def test_why_a_comparison_has_no_leader_for_a_use(tmp_path: Path) -> None:
         {"name": "reduce", "leader": None, "reason": "No metric of this use passed its self-test."},
         {"name": "detect", "leader": "vae", "reason": ""},
     ]
-    write_json(tmp_path / "comparison.json", {"uses": uses, "plan": {"seeds": [0]}})
+    write_json(tmp_path / "comparison.json", {"uses": uses, "plan": {"seeds": [0]}, "runs": []})
     with pytest.raises(UsageError, match="no leader for 'reduce': No metric of this use passed"):
         winner_folder(tmp_path, "reduce")
     with pytest.raises(UsageError, match=r"no leader for 'cost': it was not asked for\. Uses with a leader: detect"):

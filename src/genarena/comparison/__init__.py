@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import filecmp
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from ..fitted import FittedModel, load_model
 from ..game import Model
 from ..machine import cores
 from ..metrics import Evaluator
-from ..metrics.own import OwnNet, identity
+from ..metrics.own import agreed, identity
+from ..own_code import Trust
 from ..report import build_report
 from ..uses import USES, find_use
 from .assemble import assemble
@@ -46,12 +46,15 @@ class Comparison:
         The HTML file.
     failed : list of Outcome
         Runs that failed, with the reason.
+    own : mapping
+        The user's own classes, by contender: what a run brings is loaded as one of these, or not.
     """
 
     folder: Path
     record: dict[str, Any]
     report: Path
     failed: list[Outcome]
+    own: Mapping[str, type[Model]] = field(default_factory=dict)
 
     def verdicts(self) -> dict[str, str]:
         """One sentence a use."""
@@ -59,7 +62,7 @@ class Comparison:
 
     def best(self, use: str) -> FittedModel:
         """The leader's model for a use, trained with the first seed."""
-        return load_winner(self.folder, use, trust=True)  # the caller's own classes have just been run here
+        return load_winner(self.folder, use, own=self.own)
 
 
 def compare(
@@ -167,7 +170,8 @@ def compare(
             for name in dict.fromkeys(alarm["name"] for alarm in run.get("alarms", [])):
                 say(f"{run['id']} raised an alarm in training: {name}; the report says more")
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
-        return Comparison(folder, record, build_report(folder), failed)
+        own = {c.name: c.model_class for c in plan.contenders if c.code is not None}
+        return Comparison(folder, record, build_report(folder), failed, own)
 
 
 def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) -> tuple[int, int | None]:
@@ -190,6 +194,8 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], No
             raise RunError(f"'{folder}' compares other data: choose another --out.")
         for contender in plan.contenders:
             old = next((c for c in before.contenders if c.name == contender.name), contender)
+            if old.code != contender.code:
+                raise RunError(f"'{folder}' has '{contender.name}' made by other code: choose another --out.")
             if old != contender:
                 raise RunError(f"'{folder}' has '{contender.name}' with other settings: choose another --out.")
         if "detect" in before.views and "detect" in plan.views and before.hidden != plan.hidden:
@@ -220,7 +226,7 @@ def _evaluator(
     say: Callable[[str], None],
 ) -> Evaluator:
     """The folder's evaluator, a copy of a given one, or a new one."""
-    own = folder / "evaluator"
+    own, trust = folder / "evaluator", agreed(features_net)
     if not (own / "evaluator.json").exists():
         if given is None:
             weights = Path(features) if features else None
@@ -228,13 +234,13 @@ def _evaluator(
                 dataset, own, samples=samples, features=weights, features_net=features_net, progress=say
             )
         only_files(Path(given))
-        Evaluator.load(Path(given), dataset, trust=_agreed(Path(given), features_net))
+        Evaluator.load(Path(given), dataset, trust=trust)
         own.mkdir(exist_ok=True)
         for path in sorted(Path(given).iterdir(), key=lambda p: p.name == "evaluator.json"):  # which makes it complete
             if path.is_file():
                 copy_file(path, own / path.name)
-    found = Evaluator.load(own, dataset, trust=_agreed(own, features_net))
-    other = given and Evaluator.load(Path(given), dataset, trust=_agreed(Path(given), features_net)).hash != found.hash
+    found = Evaluator.load(own, dataset, trust=trust)
+    other = given and Evaluator.load(Path(given), dataset, trust=trust).hash != found.hash
     if other or (features and identity(Path(features), features_net) != found.features):
         raise RunError(f"'{folder}' has an evaluator of its own: choose another --out for another one.")
     if samples and found.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
@@ -253,24 +259,25 @@ def _say_what_cannot_be_measured(plan: Plan, judge: Evaluator, say: Callable[[st
             say(lost)
 
 
-def _agreed(folder: Path, features_net: str | None) -> bool:
-    """Whether the code an evaluator brings is that of the file the user has named, and so may be run."""
-    own = folder / "user.py"
-    return features_net is not None and own.is_file() and filecmp.cmp(own, OwnNet.of(features_net).path, shallow=False)
-
-
 def load_winner(
-    folder: Path, use: str, *, trust: bool = False, checkpoint: str | None = None, device: torch.device | str = "cpu"
+    folder: Path,
+    use: str,
+    *,
+    trust: Trust = False,
+    own: Mapping[str, type[Model]] | None = None,
+    checkpoint: str | None = None,
+    device: torch.device | str = "cpu",
 ) -> FittedModel:
     """The model a comparison recommends for a use, with the weights it measured or those of `checkpoint`.
 
-    See `winner_folder` and `load_model`.
+    See `winner_folder` and `load_model`; `own` are classes at hand, by contender.
     """
     run = winner_folder(folder, use)
     if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
         asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
         checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
-    return load_model(run, trust=trust, checkpoint=checkpoint, device=device)
+    known = (own or {}).get(read_json(run / "config.json").get("model"))
+    return load_model(run, trust=trust, own=known, checkpoint=checkpoint, device=device)
 
 
 def winner_folder(folder: Path, use: str) -> Path:
@@ -294,8 +301,9 @@ def winner_folder(folder: Path, use: str) -> Path:
     try:
         entry = next((u for u in record["uses"] if u["name"] == use), None)
         leader = entry["leader"] if entry else None
-        seeds = record["plan"]["seeds"]
-    except (KeyError, TypeError):
+        done = {str(run["id"]) for run in record["runs"] if run["status"] == "done"}
+        seeds = [int(seed) for seed in record["plan"]["seeds"]]
+    except (KeyError, TypeError, ValueError):
         raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
     if leader is None:
         others = ", ".join(u["name"] for u in record["uses"] if u.get("leader")) or "none"
@@ -304,11 +312,13 @@ def winner_folder(folder: Path, use: str) -> Path:
     plan = Plan.from_json(read_json(folder / "plan.json"))
     if leader not in [c.name for c in plan.contenders]:
         raise RunError(f"'{folder}' names a leader that its plan does not have.")
-    runs = [folder / "runs" / Cell(leader, int(seed), plan.handed_over(use)).id for seed in seeds]
-    return next((run for run in runs if (run / "result.json").exists()), runs[0])
+    found = next((cell.id for seed in seeds if (cell := Cell(leader, seed, plan.handed_over(use))).id in done), None)
+    if found is None:  # whatever else lies in the folder
+        raise RunError(f"the comparison in '{folder}' has no finished run of '{leader}': run its command again.")
+    return folder / "runs" / found
 
 
-def evaluator_of(folder: Path, *, trust: bool = False) -> Evaluator:
+def evaluator_of(folder: Path, *, trust: Trust = False) -> Evaluator:
     """A comparison's evaluator, with its data; `trust` runs code that came with it."""
     return Evaluator.load(folder / "evaluator", load_dataset(folder / "data"), trust=trust)
 

@@ -23,7 +23,6 @@ from ..events import read_events
 from ..files import copy_file, read_json, write_json
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
-from ..models import MODELS
 from ..uses import METRICS, USES, Use, why_not
 from .commands import more_seeds, pasted, use_command
 from .measure import read_scores, real_picture, weights_of
@@ -135,9 +134,9 @@ def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collectio
         try:
             scores = read_scores(run, evaluator.hash, checkpoint=plan.checkpoint)
             if scores is not None and read_json(run / "result.json").get("budget") == str(plan.budget):
-                own = plan.contender(cell.contender).model not in MODELS  # a file the user named in this very plan
+                own = plan.contender(cell.contender).model_class
                 result = read_json(run / "result.json")
-                fitted = load_model(run, trust=own, checkpoint=weights_of(result, plan.checkpoint)[0])
+                fitted = load_model(run, own=own, checkpoint=weights_of(result, plan.checkpoint)[0])
                 first = not any(f.cell.contender == cell.contender and f.cell.view == cell.view for f in finished)
                 threads = fitted.record.get("threads", 1)
                 finished.append(Finished(cell, run, threads, fitted if first else None, result, scores))

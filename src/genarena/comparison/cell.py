@@ -33,7 +33,7 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
     view = comparison.view(dataset, cell.view)
     contender = comparison.contender(cell.contender)
     decided = plan(
-        contender.model,
+        contender.model_class,
         view,
         budget=comparison.budget,
         seed=cell.seed,
@@ -52,7 +52,7 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
     result = read_json(run / "result.json")
     checkpoint, digest = weights_of(result, comparison.checkpoint)
     if checkpoint == "best":
-        fitted = load_model(run, trust=True, device=decided.device, checkpoint="best")
+        fitted = load_model(run, own=decided.model_class, device=decided.device, checkpoint="best")
     context = Context(fitted, view, evaluator, cell.seed, hidden, result)
     scores = measure_run(context, uses)
     if cell.view == "all":

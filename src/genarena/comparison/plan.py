@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..errors import RunError, UsageError, did_you_mean, whole
 from ..fit import check_fits, choose_device, model_name
 from ..game import Game, Model
 from ..models import MODELS, find_model
+from ..own_code import OwnCode, refuse_while_loading, source_of
 from ..uses import USES, find_use, hidden_classes
 
 FORMAT = 1
@@ -24,18 +24,45 @@ DEFAULT_MODELS = (BASELINE, "vae", "gan", "vaegan")
 
 @dataclass(frozen=True)
 class Contender:
-    """A model with its settings, under the name it competes by.
+    """A model with its settings, under the name it competes by: the same wherever its code lies.
 
-    ``model`` is a name of the table or ``file.py:Class``.
+    Attributes
+    ----------
+    name : str
+        That of the table, or of the user's own class.
+    settings : mapping
+    code : str or None
+        The text of a user's own class, which every run is made from, whatever becomes of its file.
+    file : str
+        Where that text came from.
+    own : type or None
+        The class itself, in the process that was given it.
     """
 
     name: str
-    model: str
     settings: Mapping[str, Any]
+    code: str | None = None
+    file: str = field(default="", compare=False)
+    own: type[Model] | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, model: str | type[Model]) -> Contender:
+        """A name of the table, ``file.py:Class``, or a class; without settings yet."""
+        model_class = find_model(model) if isinstance(model, str) else model
+        if model_class in MODELS.values():
+            return cls(model_name(model_class), {})
+        source = source_of(model_class)
+        return cls(model_class.__name__, {}, source.text, str(source.path.absolute()), model_class)
 
     @property
     def model_class(self) -> type[Model]:
-        return find_model(self.model)
+        if self.code is None:
+            return find_model(self.name)
+        return self.own or OwnCode(Path(self.file), self.code).load(self.name, Model, "model")
+
+    def to_json(self) -> dict[str, Any]:
+        record = {"name": self.name, "settings": dict(self.settings)}
+        return record if self.code is None else {**record, "code": self.code, "file": self.file}
 
 
 @dataclass(frozen=True)
@@ -113,7 +140,7 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "contenders": [{"name": c.name, "model": c.model, "settings": dict(c.settings)} for c in self.contenders],
+            "contenders": [c.to_json() for c in self.contenders],
             "seeds": list(self.seeds),
             "budget": str(self.budget),
             "uses": list(self.uses),
@@ -133,7 +160,7 @@ class Plan:
             if not all(re.fullmatch(r"\w[\w.-]{0,79}", entry["name"]) for entry in record["contenders"]):
                 raise RunError("the comparison's plan names contenders that genarena does not write.")
             return cls(
-                tuple(Contender(**entry) for entry in record["contenders"]),
+                tuple(_contender_from(entry) for entry in record["contenders"]),
                 tuple(int(seed) for seed in record["seeds"]),
                 Budget.parse(record["budget"]),
                 tuple(find_use(name).name for name in record["uses"]),
@@ -183,21 +210,22 @@ def make_plan(
         hides where none is given.
     """
     seeds = whole(seeds, "seeds", 1, 1000)
-    sources = [model if isinstance(model, str) else source_of(model) for model in models]
-    if not sources:
+    refuse_while_loading()
+    entered = [Contender.of(model) for model in models]
+    if not entered:
         raise UsageError("no models: name at least one.")
-    sources = sources if BASELINE in sources else [BASELINE, *sources]
-    names = [source.rpartition(":")[2] for source in sources]
+    entered = entered if BASELINE in [c.name for c in entered] else [Contender.of(BASELINE), *entered]
+    names = [contender.name for contender in entered]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise UsageError(f"'{twice}' is named twice.")
     given = dict(settings or {})
-    known = {key for source in sources for key in find_model(source).Config.model_fields}
+    known = {key for contender in entered for key in contender.model_class.Config.model_fields}
     for key in set(given) - set(names) - known:
         raise UsageError(f"unknown setting '{key}'.{did_you_mean(key, known | set(names))}")
-    contenders = tuple(_contender(name, source, names, given) for name, source in zip(names, sources, strict=True))
+    contenders = tuple(_with_settings(contender, names, given) for contender in entered)
     has_labels = dataset.schema.label is not None
-    conditional = [name for name, source in zip(names, sources, strict=True) if find_model(source).conditional]
+    conditional = [contender.name for contender in contenders if contender.model_class.conditional]
     if conditional and not has_labels:
         raise UsageError(f"'{conditional[0]}' is told classes, and '{dataset.name}' has no labels: leave it out.")
     _check_fits(contenders, dataset)
@@ -259,16 +287,24 @@ def _checkpoint(name: Any) -> str:
     return str(name)
 
 
-def _contender(name: str, source: str, names: Sequence[str], settings: Mapping[str, Any]) -> Contender:
+def _with_settings(contender: Contender, names: Sequence[str], settings: Mapping[str, Any]) -> Contender:
     """A contender with the settings meant for it, checked before anything runs."""
-    config = find_model(source).Config
+    config, name = contender.model_class.Config, contender.name
     shared = {k: v for k, v in settings.items() if k not in names and k in config.model_fields}
     own = settings.get(name, {})
     if not isinstance(own, Mapping):
         raise UsageError(f"'{name}' is a contender: give it settings, {name}.key=value.")
     merged = _merged(shared, own)
     config.parse(merged)
-    return Contender(name, source, merged)
+    return replace(contender, settings=merged)
+
+
+def _contender_from(entry: Mapping[str, Any]) -> Contender:
+    """From a plan's record: of names and text, and no class of a process that is gone."""
+    code = entry.get("code")
+    return Contender(
+        entry["name"], dict(entry["settings"]), None if code is None else str(code), str(entry.get("file", ""))
+    )
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,16 +315,3 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
         if isinstance(value, Mapping) and isinstance(below.get(key), Mapping)
     }
     return {**below, **above, **groups}
-
-
-def source_of(model_class: type[Model]) -> str:
-    """``file.py:Class`` of a class, so that a process of its own can import it."""
-    if model_class in MODELS.values():
-        return model_name(model_class)
-    try:
-        path = Path(inspect.getsourcefile(model_class) or "").resolve()
-    except TypeError:
-        path = Path()
-    if path.suffix != ".py":
-        raise UsageError(f"{model_class.__name__} must live in a .py file, since every run is a process of its own.")
-    return f"{path}:{model_class.__name__}"

@@ -141,9 +141,11 @@ def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
     # A session of its own: Ctrl-C reaches the supervisor alone, which then ends its cells in order.
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     log_path = run / "worker.log"
+    # As of an installed command, the current folder is no place to import from; only a checkout's own source is.
+    safe = [] if Path.cwd() == Path(__file__).resolve().parents[2] else ["-P"]
     with append_to(log_path, _tail(log_path)) as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "genarena.comparison.cell", str(folder), cell.id, str(threads or 0)],
+            [sys.executable, *safe, "-m", "genarena.comparison.cell", str(folder), cell.id, str(threads or 0)],
             stdin=subprocess.PIPE,  # nothing is written: it closes when this process ends, however it ends
             stdout=log,
             stderr=log,

@@ -19,6 +19,7 @@ import numpy as np
 from ..data.fields import Dataset, ImageSpec, VectorSpec
 from ..errors import DataError, RunError, UsageError
 from ..files import read_json, write_json
+from ..own_code import Trust
 from .decoded import path_scores, reconstruction_scores
 from .degrade import bad_samples
 from .fitting import fit_spaces
@@ -146,15 +147,16 @@ class Evaluator:
         return evaluator
 
     @classmethod
-    def load(cls, folder: Path, dataset: Dataset, *, trust: bool = False) -> Evaluator:
+    def load(cls, folder: Path, dataset: Dataset, *, trust: Trust = False) -> Evaluator:
         """Read a saved evaluator for the data it was built on.
 
         Parameters
         ----------
         folder : pathlib.Path
         dataset : Dataset
-        trust : bool
-            Run Python code that came with the folder (a feature network of somebody's own).
+        trust : bool or str
+            Run Python code that came with the folder (a feature network of somebody's own); the first digits of its sha256
+            allow no other.
 
         Raises
         ------
@@ -174,7 +176,7 @@ class Evaluator:
             if "pca" not in names or any(not name.replace("-", "").isalnum() for name in names):
                 raise RunError(f"'{folder}' lists other feature spaces than genarena writes.")
             spaces = {
-                name: FeatureSpace.load(folder / f"{name}.safetensors", target, trust=trust and name == USER)
+                name: FeatureSpace.load(folder / f"{name}.safetensors", target, trust=name == USER and trust)
                 for name in names
             }
             evaluator = cls(dataset, spaces, protocol, [str(note) for note in record["notes"]])

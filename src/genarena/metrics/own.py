@@ -11,7 +11,6 @@ again only where the user consents.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from torch import nn
 
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import RunError, UsageError, one_line
-from ..files import LARGEST_CODE, open_tensors, read_bytes, sha256_of
+from ..files import open_tensors, sha256_of
 from ..machine import own_generators
-from ..own_code import load_class, split_source
+from ..own_code import OwnCode, Trust, split_source
 
 KIND = "own"
 USER = "user"  # the name of the space: the only one that may bring code
@@ -32,22 +31,19 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True)
 class OwnNet:
-    """A network class in a file, and the text of that file."""
+    """A network class, and the text of its file."""
 
-    path: Path
+    source: OwnCode
     class_name: str
-    code: str
 
     @classmethod
     def of(cls, source: str) -> OwnNet:
         """From ``file.py:Class``."""
         path, class_name = split_source(source, "network")
-        if not path.is_file():
-            raise UsageError(f"network file '{path}' does not exist.")
-        return cls(path, class_name, _text(path))
+        return cls(OwnCode.read(path, "network"), class_name)
 
     @classmethod
-    def from_json(cls, record: dict[str, Any], path: Path, trust: bool) -> OwnNet:
+    def from_json(cls, record: dict[str, Any], path: Path, trust: Trust) -> OwnNet:
         """The network of a saved space, whose code lies at `path`.
 
         Raises
@@ -55,17 +51,14 @@ class OwnNet:
         RunError
             Without `trust`, or where the code is not the one that was saved.
         """
-        if not trust:
-            raise RunError(
-                f"'{path.with_suffix('.safetensors')}' brings its own Python code ({path.name}): read it, then allow it "
-                "with --trust (trust=True), or in a comparison by naming the same file with --features-net."
-            )
-        if not path.is_file() or _text(path) != record["code"]:
+        source = OwnCode.read(path, "network")
+        source.require(trust, f"--features-net {path}:{str(record['class'])[:80]}")
+        if source.text != record["code"]:
             raise RunError(f"'{path}' is not the code that this feature space was made with.")
-        return cls(path, str(record["class"]), record["code"])
+        return cls(source, str(record["class"]))
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": KIND, "class": self.class_name, "code": self.code}
+        return {"kind": KIND, "class": self.class_name, "code": self.source.text}
 
     def build(self, spec: ImageSpec | VectorSpec) -> nn.Module:
         """The network, in eval mode, without gradients.
@@ -75,9 +68,9 @@ class OwnNet:
         UsageError
             Where it cannot be built or has no ``features``.
         """
-        network_class = load_class(self.path, self.class_name, nn.Module, "network")
+        network_class = self.source.load(self.class_name, nn.Module, "network")
         if not callable(getattr(network_class, "features", None)):
-            raise UsageError(f"network class '{self.class_name}' in '{self.path}' has no method features(x).")
+            raise UsageError(f"network class '{self.class_name}' in '{self.source.path}' has no method features(x).")
         try:
             return network_class(spec).eval().requires_grad_(False)
         except (Exception, SystemExit) as error:
@@ -133,8 +126,20 @@ class OwnNet:
 
     def _failed(self, what: str, error: BaseException) -> UsageError:
         return UsageError(
-            f"network class '{self.class_name}' in '{self.path}' {what}: {type(error).__name__}: {one_line(error)}."
+            f"network class '{self.class_name}' in '{self.source.path}' {what}: {type(error).__name__}: {one_line(error)}."
         )
+
+
+def agreed(features_net: str | None) -> Trust:
+    """Consent to the text of the file that the user names, wherever a copy of it lies."""
+    return OwnNet.of(features_net).source.sha256 if features_net else False
+
+
+def require_consent(evaluator: Path, trust: Trust) -> None:
+    """Raise the `RunError` of an evaluator's folder that brings code which `trust` does not allow; nothing is run."""
+    path = evaluator / f"{USER}.py"
+    if path.exists():
+        OwnCode.read(path, "network").require(trust, f"--features-net {path}:CLASS")
 
 
 def identity(features: Path, features_net: str | None) -> dict[str, str | None]:
@@ -145,15 +150,8 @@ def identity(features: Path, features_net: str | None) -> dict[str, str | None]:
     return {
         "weights": sha256_of(features),
         "class": net.class_name if net else None,
-        "code": hashlib.sha256(net.code.encode()).hexdigest() if net else None,
+        "code": net.source.sha256 if net else None,
     }
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_bytes(path, LARGEST_CODE).decode()  # and not read_text, which would change the ends of lines
-    except (OSError, ValueError) as error:
-        raise UsageError(f"network file '{path}' cannot be read ({error}).") from error
 
 
 def _some(names: list[str]) -> str:

@@ -25,6 +25,7 @@ from ..errors import UsageError
 from ..files import LARGEST_FILE, open_tensors, parse_json, replacing, write_atomic
 from ..machine import own_generators
 from ..nets.features import ClassifierNet, Pixels, RandomConvFeatures, RandomMLPFeatures, VectorClassifierNet
+from ..own_code import Trust
 from . import own
 from .own import OwnNet
 
@@ -145,7 +146,7 @@ class FeatureSpace:
         """Write one safetensors file; beside it, as ``.py``, the code of a network of the user's own."""
         for record in self.records:
             if isinstance(record, OwnNet):
-                write_atomic(path.with_suffix(".py"), record.code.encode())
+                write_atomic(path.with_suffix(".py"), record.source.text.encode())
         tensors = {
             name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
         }
@@ -153,14 +154,14 @@ class FeatureSpace:
             save_file(tensors, partial, metadata={"genarena": json.dumps(self._record(), sort_keys=True)})
 
     @classmethod
-    def load(cls, path: Path, spec: TargetSpec, *, trust: bool = False) -> FeatureSpace:
+    def load(cls, path: Path, spec: TargetSpec, *, trust: Trust = False) -> FeatureSpace:
         """Read a file that `save` wrote, for data of ``spec``.
 
         Parameters
         ----------
         path : pathlib.Path
         spec : ImageSpec or VectorSpec
-        trust : bool
+        trust : bool or str
             Run Python code that came with the file (a network of somebody's own).
 
         Raises
@@ -232,7 +233,7 @@ def _input_record(spec: TargetSpec) -> dict[str, Any]:
     return {"kind": "image" if isinstance(spec, ImageSpec) else "vector", "shape": list(spec.shape)}
 
 
-def _checked_nets(record: dict[str, Any], spec: TargetSpec, code: Path, trust: bool) -> Sequence[NetRecord | OwnNet]:
+def _checked_nets(record: dict[str, Any], spec: TargetSpec, code: Path, trust: Trust) -> Sequence[NetRecord | OwnNet]:
     if record["format"] != FORMAT:
         raise ValueError(f"format {record['format']!r}, this version reads {FORMAT}")
     if record["input"] != _input_record(spec):
