@@ -29,6 +29,7 @@ def train(
     device: str = "auto",
     threads: int | None = None,
     show: str = "quiet",
+    value_range: tuple[float, float] | None = None,
 ) -> FittedModel:
     """Train one model in a run folder, or go on where it stopped.
 
@@ -49,17 +50,21 @@ def train(
     threads : int, optional
         CPU threads; measured when absent.
     show : {"quiet", "live", "json"}
+    value_range : (float, float), optional
+        The pixel values that are black and white; decided from evidence when absent, see `open_dataset`.
 
     Returns
     -------
     FittedModel
     """
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, value_range=value_range)
     decided = plan(model, dataset, budget=budget, seed=seed, settings=settings, device=device)
     return fit(decided, out, threads=threads, show=show, monitor=validation_monitor(dataset))
 
 
-def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
+def compare(
+    data: Any, out: str | Path, *, value_range: tuple[float, float] | None = None, **options: Any
+) -> Comparison:
     """Train several models on the same data and say which to use for what.
 
     Parameters
@@ -68,10 +73,12 @@ def compare(data: Any, out: str | Path, **options: Any) -> Comparison:
         See `open_dataset`.
     out : str or Path
         The comparison's folder; ``report.html`` appears in it.
+    value_range : (float, float), optional
+        The pixel values that are black and white; decided from evidence when absent, see `open_dataset`.
     **options
         See `genarena.comparison.compare`: ``models``, ``budget``, ``seeds``, ``use``, ``settings``, ``jobs`` and more.
     """
-    dataset: Dataset = open_dataset(data)
+    dataset: Dataset = open_dataset(data, value_range=value_range)
     if isinstance(data, str | Path):
         options = {"source": str(data), **options}
     return comparing.compare(dataset, out, **options)

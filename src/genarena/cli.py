@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from . import __version__, cli_latent, cli_model
-from .cli_common import Data, DataDir, For, Json, Run, say, show, show_json
+from .cli_common import Data, DataDir, For, Json, Range, Run, say, say_notes, show, show_json
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, StorageError, UsageError, one_line
 from .files import LARGEST_YAML, parse_yaml, read_bytes
 
@@ -58,6 +58,7 @@ def train(
     device: Device = "auto",
     threads: Threads = None,
     size: Size = None,
+    value_range: Range = None,
     data_dir: DataDir = None,
     max_bad: MaxBad = 0.2,
     quiet: Quiet = False,
@@ -71,7 +72,9 @@ def train(
 
     distributed.init(choose_device(device))
     try:
-        dataset = _open(data, size, data_dir, max_bad)
+        dataset = _open(data, size, value_range, data_dir, max_bad)
+        if not quiet and distributed.is_main():
+            say_notes(dataset)
         decided = plan(model, dataset, budget=budget, seed=seed, settings=_settings(setting, config), device=device)
         if dry_run:
             show_json({k: v for k, v in decided.record.items() if k != "code"})
@@ -119,6 +122,7 @@ def compare(
     ] = None,
     stall: Annotated[float, typer.Option(help="Seconds without a sign of life after which a run is ended.")] = 1800,
     size: Size = None,
+    value_range: Range = None,
     data_dir: DataDir = None,
     max_bad: MaxBad = 0.2,
     quiet: Quiet = False,
@@ -129,7 +133,9 @@ def compare(
     from . import comparison
     from .console import Board
 
-    dataset = _open(data, size, data_dir, max_bad)
+    dataset = _open(data, size, value_range, data_dir, max_bad)
+    if not quiet:
+        say_notes(dataset)
     names = [name.strip() for name in models.split(",")] if models else list(comparison.DEFAULT_MODELS)
     settings = _settings(setting, config)
     plan = comparison.make_plan(
@@ -206,13 +212,18 @@ def models(as_json: Json = False) -> None:
 
 @app.command()
 def inspect(
-    data: Data, size: Size = None, data_dir: DataDir = None, max_bad: MaxBad = 0.2, as_json: Json = False
+    data: Data,
+    size: Size = None,
+    value_range: Range = None,
+    data_dir: DataDir = None,
+    max_bad: MaxBad = 0.2,
+    as_json: Json = False,
 ) -> None:
     """What the data are: shapes, counts, splits, labels, duplicates, bad files."""
     from .console import inspection
     from .data import inspect_dataset
 
-    found = inspect_dataset(_open(data, size, data_dir, max_bad))
+    found = inspect_dataset(_open(data, size, value_range, data_dir, max_bad))
     if as_json:
         show_json(found)
     else:
@@ -277,12 +288,16 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[-1])
 
 
-def _open(data: str, size: str | None, data_dir: Path | None, max_bad: float) -> Dataset:
+def _open(
+    data: str, size: str | None, value_range: tuple[float, float] | None, data_dir: Path | None, max_bad: float
+) -> Dataset:
     from .console import decoding_progress
     from .data import open_dataset
 
     with decoding_progress() as progress:
-        return open_dataset(data, size=_size(size), data_dir=data_dir, max_bad=max_bad, progress=progress)
+        return open_dataset(
+            data, size=_size(size), value_range=value_range, data_dir=data_dir, max_bad=max_bad, progress=progress
+        )
 
 
 def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:

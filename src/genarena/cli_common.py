@@ -24,6 +24,11 @@ FeaturesNet = Annotated[
     typer.Option(help="file.py:Class of the evaluator's own network; this runs it where its text is the same."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Range = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--range", metavar="LOW HIGH", help="Pixel values that are black and white (default: see the notes)."),
+]
+Fit = Annotated[bool, typer.Option("--fit", help="Resize and convert images of another shape than the model's.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
 
 
@@ -51,16 +56,29 @@ def say(line: str) -> None:
     print(visible(line), file=sys.stderr, flush=True)
 
 
-def open_like(fitted: FittedModel, data: str, data_dir: Path | None, *, told: bool = False) -> Dataset:
-    """Open data as a model's own: in the shape and on the grey levels it takes, and with its classes where it is told any."""
-    from .data import adapt
-
-    dataset = adapt.open_like(data, fitted.spec, data_dir=data_dir)
+def open_like(
+    fitted: FittedModel,
+    data: str,
+    data_dir: Path | None,
+    value_range: tuple[float, float] | None,
+    fit: bool,
+    *,
+    told: bool = False,
+) -> Dataset:
+    """Open data as a model's own: in the shape and on the range it takes, and with its classes where it is told any."""
+    dataset = fitted.open(data, data_dir=data_dir, value_range=value_range, fit=fit)
+    say_notes(dataset)
     if dataset.quarantined:
         first = dataset.quarantined[0]
         count = len(dataset.quarantined)
         say(f"{count} file{'s' * (count > 1)} set aside, not counted in rows; the first: {first.path}: {first.reason}")
     return fitted.labelled(dataset) if told else dataset
+
+
+def say_notes(dataset: Dataset) -> None:
+    """How the data were read, on standard error."""
+    for note in dataset.notes:
+        say(f"{dataset.name}: {note}")
 
 
 def stored(dataset: Dataset) -> Any:

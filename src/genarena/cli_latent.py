@@ -13,8 +13,10 @@ from .cli_common import (
     Data,
     DataDir,
     FeaturesNet,
+    Fit,
     For,
     Json,
+    Range,
     Run,
     Seed,
     Trust,
@@ -55,6 +57,8 @@ def interpolate(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """The ways between pairs: of draws from the prior (along arcs where it is Gaussian), or of examples with --data."""
 
@@ -66,7 +70,7 @@ def interpolate(
         fitted.require("sample")
         ends = fitted.latents(2 * n, seed)
     else:
-        ends = fitted.encode(stored(open_like(fitted, data, data_dir))[: 2 * n])
+        ends = fitted.encode(stored(open_like(fitted, data, data_dir, value_range, fit))[: 2 * n])
     half = len(ends) // 2
     spherical = data is None and not fitted.model.straight
     paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=spherical)
@@ -105,6 +109,8 @@ def edit(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """Change an attribute of test examples: rows are examples, columns amounts (with --label: before and after)."""
     import numpy as np
@@ -119,7 +125,7 @@ def edit(
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
     latent.require_decoder(fitted)
-    dataset = open_like(fitted, data, data_dir, told=True)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
     values, labels = _split(dataset, "test", n)
     if label is not None:
         fitted.class_index(label)  # before anything is inverted
@@ -176,6 +182,8 @@ def traverse(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """One latent dimension at a time from the middle of the prior: rows are dimensions, columns amounts."""
     from . import latent
@@ -184,7 +192,7 @@ def traverse(
     at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values = None if data is None else stored(open_like(fitted, data, data_dir))
+    values = None if data is None else stored(open_like(fitted, data, data_dir, value_range, fit))
     space = latent.LatentSpace.of(fitted, values, seed)
     if component is not None:
         direction = _component(fitted, component, seed, values)
@@ -209,6 +217,8 @@ def invert(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """Find the latents that decode to test examples; a picture alternates rows of originals and inversions."""
     from . import latent
@@ -216,7 +226,7 @@ def invert(
 
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values, labels = _split(open_like(fitted, data, data_dir, told=True), "test", n)
+    values, labels = _split(open_like(fitted, data, data_dir, value_range, fit, told=True), "test", n)
     found = latent.invert(fitted, values, steps, seed, labels=labels)
     say(f"mean loss {found.before.mean():.4g} at the start, {found.loss.mean():.4g} after {steps} steps")
     restored = fitted.decode(found.latents)
@@ -281,6 +291,8 @@ def truncation(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """Precision, recall and Fréchet distance by truncation."""
     import tempfile
@@ -297,7 +309,7 @@ def truncation(
     fitted = load_run(run, use, trust)
     for amount in far:
         fitted.latents(1, seed, truncation=amount)  # refuses what cannot be, before an evaluator is built
-    dataset = open_like(fitted, data, data_dir)
+    dataset = open_like(fitted, data, data_dir, value_range, fit)
     if evaluator is not None:
         judge = Evaluator.load(evaluator, dataset, trust=allowed)
     else:
@@ -333,6 +345,8 @@ def probe(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
     as_json: Json = False,
 ) -> None:
     """Are the features of its networks better for classification than those of the same networks untrained?"""
@@ -340,7 +354,7 @@ def probe(
 
     counts = None if labels is None else [None if w.strip() == "all" else _count(w) for w in labels.split(",")]
     fitted = load_run(run, use, trust)
-    results = latent.probe(fitted, open_like(fitted, data, data_dir), counts, seed)
+    results = latent.probe(fitted, open_like(fitted, data, data_dir, value_range, fit), counts, seed)
     if as_json:
         show_json([result.to_json() for result in results])
         return
@@ -361,6 +375,8 @@ def density_ratio(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
     as_json: Json = False,
 ) -> None:
     """What its discriminator says of p(x) / q(x), data over fakes, of test examples; with a check of its calibration."""
@@ -373,7 +389,7 @@ def density_ratio(
 
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir, told=True)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
     found = latent.calibrate(fitted, dataset, seed)
     log_ratios = latent.log_ratio(fitted, *_split(dataset, "test"))
     with out.open("w", newline="") as file:
@@ -398,6 +414,8 @@ def gap(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
     as_json: Json = False,
 ) -> None:
     """How far a game is from its equilibrium: duality gap, and how well a new discriminator tells fakes from data."""
@@ -406,7 +424,7 @@ def gap(
     from .duality import duality_gap, fresh_discriminator_accuracy
 
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir)
+    dataset = open_like(fitted, data, data_dir, value_range, fit)
     found = duality_gap(fitted, dataset, steps, seed)
     accuracy = fresh_discriminator_accuracy(fitted, dataset, steps, seed)
     if as_json:

@@ -12,8 +12,10 @@ from .cli_common import (
     Data,
     DataDir,
     FeaturesNet,
+    Fit,
     For,
     Json,
+    Range,
     Run,
     Seed,
     Trust,
@@ -63,6 +65,7 @@ def reconstruct(
     run: Run, data: Data, out: Annotated[Path, typer.Option(help=".png (beside the originals), .npz or .csv.")],
     n: Annotated[int | None, typer.Option("-n", help="How many (default: 32 in a picture, else all).")] = None,
     use: For = None, trust: Trust = False, data_dir: DataDir = None,
+    value_range: Range = None, fit: Fit = False,
 ) -> None:  # fmt: skip
     """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
     from .comparison.measure import alternate
@@ -71,7 +74,7 @@ def reconstruct(
         at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values = stored(open_like(fitted, data, data_dir))[: n or (32 if out.suffix == ".png" else None)]
+    values = stored(open_like(fitted, data, data_dir, value_range, fit))[: n or (32 if out.suffix == ".png" else None)]
     restored = fitted.reconstruct(values)
     save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
 
@@ -84,13 +87,15 @@ def encode(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """Codes of examples, in the data's order, with the labels and files where there are any."""
     import numpy as np
 
     check_out(out, (".npz",))
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir)
+    dataset = open_like(fitted, data, data_dir, value_range, fit)
     arrays = {"codes": fitted.encode(stored(dataset))}
     name = dataset.schema.label_name
     if name:
@@ -109,13 +114,15 @@ def detect(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
 ) -> None:
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
     import csv
 
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir)
+    dataset = open_like(fitted, data, data_dir, value_range, fit)
     scores = fitted.anomaly_score(stored(dataset))
     p_values = fitted.p_value(scores)
     label, name = dataset.schema.label, dataset.schema.label_name
@@ -144,6 +151,8 @@ def evaluate(
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
+    value_range: Range = None,
+    fit: Fit = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model with a frozen evaluator."""
@@ -160,7 +169,7 @@ def evaluate(
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
         judge = evaluator_of(run, trust=allowed)
     else:
-        dataset = open_like(fitted, data, data_dir, told=True)
+        dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
         own = evaluator or run / "evaluator"
         found = (own / "evaluator.json").exists()
         if found:

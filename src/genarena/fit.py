@@ -20,7 +20,7 @@ from .alarm import SAMPLES, watch_for
 from .best import CRITERION, forget_best, keep_best, read_best
 from .budget import Budget
 from .checkpoint import FORMAT, RunFolder, write_tensors
-from .data import Dataset, Loader
+from .data import Dataset, Loader, Schema
 from .errors import RunError, UsageError, one_of, whole
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
 from .files import read_json, replacing, sha256_of, write_atomic, write_json
@@ -196,6 +196,9 @@ def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int
     """Check that a run goes on with the arguments it began with; only a larger budget is new."""
     if not isinstance(previous, dict) or previous.get("format", 0) > FORMAT:
         raise RunError(f"'{run.path}' was written by a newer genarena: upgrade to go on with it.")
+    previous["schema"] = json.loads(
+        json.dumps(Schema.from_json(previous.get("schema", {})).to_json())
+    )  # of before, too
     asked = {**plan.record, "threads": threads}
     keys = ["model", "code", "config", "data", "schema", "seed", "device"]
     if threads and "threads" in previous:  # a closed form has no use for threads

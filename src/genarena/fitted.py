@@ -16,7 +16,7 @@ from torch import Tensor
 from .best import RECORD, WEIGHTS, read_best
 from .checkpoint import FORMAT, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
-from .data.adapt import labelled_like
+from .data.adapt import labelled_like, open_like
 from .errors import CapabilityError, DataError, RunError, UsageError, one_of, visible, whole
 from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
@@ -180,6 +180,30 @@ class FittedModel:
         with torch.inference_mode():
             return self.model.encode(torch.zeros(1, *self.spec.shape, device=self.device)).shape[-1]
 
+    # -- new data ----------------------------------------------------------------------------------------------------
+
+    def open(self, source: Any, *, fit: bool = False, **options: Any) -> Dataset:
+        """Open data as the model's own: pixel values by the range of its training data, in the shape it takes.
+
+        Its ``values("test")``, or the ``values`` of its target field, are the stored values that all methods take.
+
+        Parameters
+        ----------
+        source : str, Path, array, (array, labels) or Dataset
+            See `open_dataset`.
+        fit : bool
+            Crop, resize and convert images of another shape; without it they are refused, unless the training data were
+            resized too.
+        **options
+            ``value_range``, ``data_dir``, ``max_bad`` and more, see `open_dataset`.
+
+        Raises
+        ------
+        DataError
+            For data of another kind or shape, or whose pixel values cannot be brought to the model's range.
+        """
+        return open_like(source, self.spec, fit=fit, **options)
+
     # -- inference ---------------------------------------------------------------------------------------------------
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -313,7 +337,10 @@ class FittedModel:
             raise DataError(f"{self.name} takes arrays of shape (N, {_shape(self.spec)}); got {values.shape}.")
         if isinstance(self.spec, ImageSpec):
             if values.dtype != np.uint8 or (values.size and values.max() >= self.spec.levels):
-                raise DataError(f"{self.name} takes uint8 codes from 0 to {self.spec.levels - 1}; got {values.dtype}.")
+                raise DataError(
+                    f"{self.name} takes uint8 codes from 0 to {self.spec.levels - 1}; got {values.dtype}. Its open(data) "
+                    "makes such codes of pixel values, by the range of its training data."
+                )
         elif not np.isfinite(values).all():
             raise DataError("the rows hold values that are not finite.")
         return self.kind.to_tensor(values)

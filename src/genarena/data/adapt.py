@@ -1,4 +1,4 @@
-"""Other data as a model's own: same shape, same grey levels, same classes."""
+"""Other data as a model's own: same shape, same range and grey levels, same classes."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from .sources import open_dataset
 
 
 def open_like(source: Any, spec: Spec, **options: Any) -> Dataset:
-    """Open data as those of a model of `spec`: resized to its shape, see `values_like`."""
-    if isinstance(spec, ImageSpec) and not isinstance(source, Dataset):
-        options = {"size": (spec.height, spec.width), "channels": spec.channels, **options}
-    return values_like(open_dataset(source, **options), spec)
+    """Open data as those of a model of `spec`: in its shape, by its range of pixel values; see `open_dataset`."""
+    return values_like(open_dataset(source, like=spec, **options), spec)
 
 
 def values_like(dataset: Dataset, spec: Spec) -> Dataset:
-    """The same examples as stored values of `spec`: on its grey levels, or standardised by its mean and scale.
+    """The same examples as stored values of `spec`: on its range and grey levels, or standardised by its mean and scale.
 
     Raises
     ------
@@ -30,12 +28,19 @@ def values_like(dataset: Dataset, spec: Spec) -> Dataset:
     name, own = dataset.schema.target_name, dataset.schema.target
     if type(own) is not type(spec) or own.shape != spec.shape:
         raise DataError(f"the model takes examples of shape {spec.shape}; '{dataset.name}' has {own.shape}.")
-    if own == spec:
-        return dataset
     field = dataset.fields[name]
     values = np.asarray(field.values)
     if isinstance(own, ImageSpec) and isinstance(spec, ImageSpec):
-        values = np.rint(values * ((spec.levels - 1) / (own.levels - 1))).astype(np.uint8)
+        if own == spec and own.value_range == spec.value_range:
+            return dataset
+        black, white = 0.0, 1.0  # of the data, on the model's range
+        if own.container == spec.container:  # the same number is the same grey
+            low, high = spec.value_range
+            black, white = ((end - low) / (high - low) for end in own.value_range)
+        shade = black + values * ((white - black) / (own.levels - 1))
+        values = np.rint(np.clip(shade, 0, 1) * (spec.levels - 1)).astype(np.uint8)
+    elif own == spec:
+        return dataset
     return replace(dataset, fields={**dataset.fields, name: replace(field, spec=spec, values=values)})
 
 

@@ -128,14 +128,12 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
     if len(shapes) > 1:
         raise DataError(f"the splits of '{name}' hold examples of different shapes: {sorted(shapes)}.")
     joined = next(iter(arrays.values())) if len(arrays) == 1 else np.concatenate(list(arrays.values()))
-    target, notes = _rows(joined) if joined.ndim == 2 else _images(joined)
     return Raw(
         name=name,
-        values=target,
+        values=_rows(joined) if joined.ndim == 2 else _channels_first(joined),
         labels=np.concatenate([labels[split] for split in arrays if split in labels]) if labels else None,
         labelled=np.concatenate([np.full(len(array), split in labels) for split, array in arrays.items()]),
         splits={} if "" in arrays else consecutive({split: len(array) for split, array in arrays.items()}),
-        notes=notes,
     )
 
 
@@ -163,20 +161,11 @@ def _check_finite(array: np.ndarray) -> None:
             raise DataError(f"row {start + row}, {where} is {value}: remove or fill such values first.")
 
 
-def _rows(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    limit = float(np.finfo(np.float32).max)
+def _rows(array: np.ndarray) -> np.ndarray:
+    limit = 1e150  # its square is a number still
     if array.dtype.kind == "f" and (array.max() > limit or array.min() < -limit):
-        raise DataError(f"values reach {np.abs(array).max():g}, more than 32-bit floats hold: rescale them.")
-    return array.astype(np.float32), []
-
-
-def _images(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    codes, notes = _codes(_channels_first(array))
-    if codes.shape[1] != 4:
-        return codes, notes
-    alpha = codes[:, 3:].astype(np.uint16)
-    blended = (codes[:, :3] * alpha + 255 * (255 - alpha) + 127) // 255
-    return blended.astype(np.uint8), [*notes, "RGBA images were laid on white"]
+        raise DataError(f"values reach {np.abs(array).max():g}, more than {limit:g}: rescale them.")
+    return array.astype(np.float64)
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:
@@ -193,36 +182,6 @@ def _channels_first(array: np.ndarray) -> np.ndarray:
             f"images of shape {array.shape[1:]} have neither 1 (grey), 3 (RGB) nor 4 (RGBA) channels, first or last."
         )
     return array if first else array.transpose(0, 3, 1, 2)
-
-
-def _codes(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Map pixel values to uint8 codes by the range they lie in."""
-    if array.dtype == np.uint8:
-        return array, []
-    low, high = float(array.min()), float(array.max())
-    if array.dtype.kind in "bui" and low >= 0 and high <= 255:
-        return array.astype(np.uint8), []
-    scale, shift, found = _float_range(low, high) if array.dtype.kind == "f" else (0.0, 0.0, "")
-    if not found:
-        raise DataError(
-            f"pixel values run from {low:g} to {high:g}: use uint8, or floats in [0, 1], [-1, 1] or [0, 255]."
-        )
-    codes = np.empty(array.shape, dtype=np.uint8)
-    for start in range(0, len(array), 1024):
-        part = array[start : start + 1024].astype(np.float64) * scale + shift
-        codes[start : start + 1024] = np.clip(np.rint(part), 0, 255)
-    return codes, [f"float images in {found} were mapped to codes 0 .. 255"]
-
-
-def _float_range(low: float, high: float) -> tuple[float, float, str]:
-    slack = 1e-3  # resampling and rounding overshoot a little
-    if low >= -slack and high <= 1 + slack:
-        return 255.0, 0.0, "[0, 1]"
-    if low >= -1 - slack and high <= 1 + slack:
-        return 127.5, 127.5, "[-1, 1]"
-    if low >= -slack and high <= 255 + slack:
-        return 1.0, 0.0, "[0, 255]"
-    return 0.0, 0.0, ""
 
 
 def _members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:

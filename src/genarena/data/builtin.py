@@ -62,7 +62,7 @@ def _mixture_samples(name: str) -> Raw:
     modes = generator.integers(len(centres), size=sum(counts.values()))
     values = centres[modes] + sigma * generator.standard_normal((len(modes), 2))
     classes = tuple(str(mode) for mode in range(len(centres)))
-    return Raw(name, values.astype(np.float32), modes, classes, consecutive(counts))
+    return Raw(name, values.astype(np.float32).astype(np.float64), modes, classes, consecutive(counts))
 
 
 def _digits() -> Raw:

@@ -16,7 +16,7 @@ import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,7 @@ from . import pictures
 from .arrays import open_array
 from .containers import named
 from .fields import Quarantined
+from .ranges import MEASURES, measure
 from .raw import MAX_BYTES, Progress
 
 MEMORY_LIMIT = 256 * 1024**2
@@ -38,7 +39,7 @@ MEMORY_LIMIT = 256 * 1024**2
 LARGEST_SIDE = 256
 """Without a size given, pictures are reduced to this longer side: enough to start with, and quick."""
 
-_LAYOUT = 1  # part of the cache key: raise it when what is stored, or how pictures are converted, changes
+_LAYOUT = 2  # part of the cache key: raise it when what is stored, or how pictures are converted, changes
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,15 @@ class PictureOptions:
 
 @dataclass
 class Decoded:
-    """Codes uint8 ``(N, C, H, W)`` of the usable files, in order; the others; and what was converted."""
+    """The usable files, in order; the others; and what was converted.
+
+    ``values`` are codes uint8 ``(N, C, H, W)``, or float32 numbers as they are in the files where some have more than 8
+    bits; then ``measures`` holds a row of `ranges.MEASURES` for each. ``resized`` counts those of another size.
+    """
 
     values: np.ndarray
+    measures: np.ndarray | None = None
+    resized: int = 0
     quarantined: list[Quarantined] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -116,18 +123,27 @@ def decode_all(members: Sequence[Member], options: PictureOptions, source: str =
 def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Decoded:
     headers, bad = _each(members, pictures.read_header, "headers", options.progress)
     _check_bad(bad, len(members), options.max_bad)
-    size, notes = (options.size, []) if options.size else _default_size([header[:2] for header in headers])
-    channels = options.channels or (1 if all(grey for _, _, grey in headers) else 3)
+    sizes = [header[:2] for header in headers]
+    size = options.size or _default_size(sizes)
+    resized = sum(other != size for other in sizes)
+    notes = [f"{resized} image(s) of other sizes were centre-cropped and resized to {size[0]} x {size[1]}"] * (
+        resized > 0
+    )
+    channels = options.channels or (1 if all(header[2] for header in headers) else 3)
+    deep = any(header[3] for header in headers)
     failed = {entry.path for entry in bad}
     readable = [member for member in members if member.path not in failed]
-    target, part = _allocate((len(readable), channels, *size))
+    target, part = _allocate((len(readable), channels, *size), np.dtype(np.float32 if deep else np.uint8))
+    measures = np.zeros(len(readable), MEASURES) if deep else None
     try:
-        good, colour, late, converted = _fill(target, readable, options.progress)
+        good, colour, late, converted = _fill(target, measures, readable, options.progress)
         grey = channels == 3 and options.channels is None and not colour
         notes = notes + converted + (["every RGB image is grey: kept as one channel"] if grey else [])
+        measures = None if measures is None else measures[:good]
+        decoded = Decoded(target, measures, resized, bad + late, notes)
         if part is None:
-            return Decoded(np.ascontiguousarray(_view(target, good, grey)), bad + late, notes)
-        return _save(key, part, Decoded(target, bad + late, notes), good, grey, _content(members))
+            return replace(decoded, values=np.ascontiguousarray(_view(target, good, grey)))
+        return _save(key, part, decoded, good, grey, _content(members))
     except BaseException:  # Ctrl-C included: a part-filled file of gigabytes must not stay behind
         if part is not None:
             remove(part)
@@ -135,7 +151,7 @@ def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Dec
 
 
 def _fill(
-    target: np.ndarray, members: Sequence[Member], progress: Progress | None
+    target: np.ndarray, measures: np.ndarray | None, members: Sequence[Member], progress: Progress | None
 ) -> tuple[int, bool, list[Quarantined], list[str]]:
     """Decode into the first rows of ``target``; return their number, whether any has colour, failures and notes."""
     _, channels, height, width = target.shape
@@ -147,6 +163,8 @@ def _fill(
         image, found = pictures.decode(stream)
         codes = pictures.fit(image, (height, width), channels)
         target[good] = codes
+        if measures is not None:
+            measures[good] = image.measures[0] if isinstance(image, pictures.Deep) else measure(codes[None])[0]
         good += 1
         remarks.update(found)
         colour = colour or bool((codes != codes[:1]).any())
@@ -184,26 +202,22 @@ def _check_bad(bad: Sequence[Quarantined], total: int, max_bad: float) -> None:
         )
 
 
-def _default_size(sizes: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], list[str]]:
+def _default_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
     counts = Counter(sizes)
     (height, width), most = min(counts.items(), key=lambda item: (-item[1], item[0]))
     if 2 * most < len(sizes):
         height = width = int(np.median([min(size) for size in sizes]))
     scale = min(1.0, LARGEST_SIDE / max(height, width))
-    size = (max(1, round(height * scale)), max(1, round(width * scale)))
-    others = len(sizes) - counts[size]
-    if not others:
-        return size, []
-    return size, [f"{others} image(s) of other sizes were centre-cropped and resized to {size[0]} x {size[1]} (--size)"]
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _allocate(shape: tuple[int, ...]) -> tuple[np.ndarray, Path | None]:
-    """An array for the codes: in memory, or as a new file in the cache where it is large."""
-    needed = math.prod(shape)
+def _allocate(shape: tuple[int, ...], dtype: np.dtype) -> tuple[np.ndarray, Path | None]:
+    """An array for the images: in memory, or as a new file in the cache where it is large."""
+    needed = math.prod(shape) * dtype.itemsize
     if needed > MAX_BYTES:
         raise DataError(f"{shape[0]} images would take {needed / 1e9:.0f} GB once decoded: give a smaller --size.")
     if needed <= MEMORY_LIMIT:
-        return np.empty(shape, dtype=np.uint8), None
+        return np.empty(shape, dtype), None
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -212,7 +226,7 @@ def _allocate(shape: tuple[int, ...]) -> tuple[np.ndarray, Path | None]:
             raise OSError("no room left")
         handle, name = tempfile.mkstemp(suffix=".part", dir=folder)
         os.close(handle)
-        return np.lib.format.open_memmap(name, mode="w+", dtype=np.uint8, shape=shape), Path(name)
+        return np.lib.format.open_memmap(name, mode="w+", dtype=dtype, shape=shape), Path(name)
     except OSError as error:
         raise StorageError(
             f"the cache '{folder}' cannot hold {needed / 1e9:.1f} GB ({error}): point GENARENA_CACHE elsewhere."
@@ -253,15 +267,23 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content
         "shape": decoded.values.shape,
         "good": good,
         "grey": grey,
+        "deep": decoded.measures is not None,
+        "resized": decoded.resized,
         "quarantined": [asdict(entry) for entry in decoded.quarantined],
         "notes": decoded.notes,
         "content": content,
         "sha256": sha256_of(part),
     }
     target = cache_folder() / f"{key}.npy"
+    if decoded.measures is not None:
+        np.save(_measures_path(target), decoded.measures, allow_pickle=False)
     part.replace(target)
     write_atomic(target.with_suffix(".json"), json.dumps(record).encode())  # last: readers believe what has a record
-    return Decoded(_view(open_array(target), good, grey), decoded.quarantined, decoded.notes)
+    return replace(decoded, values=_view(open_array(target), good, grey))
+
+
+def _measures_path(target: Path) -> Path:
+    return target.with_suffix(".measures.npy")
 
 
 def _load(key: str, members: Sequence[Member]) -> Decoded | None:
@@ -270,11 +292,15 @@ def _load(key: str, members: Sequence[Member]) -> Decoded | None:
     try:
         record = read_json(path.with_suffix(".json"))
         values = open_array(path)
-        if values.shape != tuple(record["shape"]) or values.dtype != np.uint8:
+        if values.shape != tuple(record["shape"]) or values.dtype != (np.float32 if record["deep"] else np.uint8):
+            return None
+        measures = np.load(_measures_path(path), allow_pickle=False) if record["deep"] else None
+        if measures is not None and (measures.dtype != MEASURES or len(measures) != record["good"]):
             return None
         if record["sha256"] != sha256_of(path) or record["content"] != _content(members):
             return None
         quarantined = [Quarantined(**entry) for entry in record["quarantined"]]
-        return Decoded(_view(values, record["good"], record["grey"]), quarantined, record["notes"])
+        shown = _view(values, record["good"], record["grey"])
+        return Decoded(shown, measures, int(record["resized"]), quarantined, record["notes"])
     except (GenarenaError, OSError, ValueError, KeyError, TypeError):
         return None

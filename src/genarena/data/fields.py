@@ -20,6 +20,9 @@ from ..errors import DataError
 
 Role = Literal["target", "condition", "label"]
 
+CONTAINERS = ("uint8", "uint16", "int", "float")
+"""What pixel values come in; ``int`` is any other type of whole numbers."""
+
 
 @dataclass(frozen=True)
 class ImageSpec:
@@ -34,6 +37,14 @@ class ImageSpec:
         images). Likelihoods in bits per dimension depend on it.
     mean : tuple of float
         Mean grey value of each channel over the train split, from 0 to 1; empty where unknown.
+    value_range : (float, float)
+        The numbers that black and white (codes 0 and ``levels - 1``) had in the source; see `data.ranges`.
+    container : str
+        What these numbers came in, one of `CONTAINERS`.
+    resized : bool
+        Whether images were cropped or resized to this shape.
+
+    The last four say nothing of the codes themselves, and specs that differ only there are equal.
     """
 
     channels: int
@@ -41,6 +52,9 @@ class ImageSpec:
     width: int
     levels: int = 256
     mean: tuple[float, ...] = field(default=(), compare=False)
+    value_range: tuple[float, float] = field(default=(0.0, 255.0), compare=False)
+    container: str = field(default="uint8", compare=False)
+    resized: bool = field(default=False, compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,6 +113,7 @@ Spec = ImageSpec | VectorSpec | LabelSpec
 _SPECS: dict[str, type] = {"image": ImageSpec, "vector": VectorSpec, "label": LabelSpec}
 
 
+_STORAGE = ("value_range", "container", "resized")  # how images came, which is no part of what they are
 _LARGEST = {"channels": 3, "height": 65536, "width": 65536, "levels": 65536, "dim": 2**24}
 
 
@@ -112,6 +127,10 @@ def _check(spec: Spec) -> None:
         raise ValueError("the mean grey value is not between 0 and 1")
     if isinstance(spec, ImageSpec) and len(spec.mean) not in (0, spec.channels):
         raise ValueError("mean does not have one number a channel")
+    if isinstance(spec, ImageSpec):
+        low, high = spec.value_range
+        if not -1e300 < low < high < 1e300 or spec.container not in CONTAINERS or type(spec.resized) is not bool:
+            raise ValueError(f"value_range={spec.value_range!r:.40}, container={spec.container!r:.40}")
     if isinstance(spec, VectorSpec) and not len(spec.mean) == len(spec.scale) == spec.dim:
         raise ValueError("mean and scale do not have one number a column")
     if isinstance(spec, LabelSpec):
@@ -184,7 +203,7 @@ class Schema:
 class Field:
     """One column of a data set.
 
-    ``values`` holds, along its first axis, one entry an example: uint8 codes ``(N, C, H, W)`` for images, float32
+    ``values`` holds, along its first axis, one entry an example: uint8 codes ``(N, C, H, W)`` for images, float64
     ``(N, D)`` in the data's own units for vectors, int64 ``(N,)`` for labels. It may be memory-mapped.
     """
 
@@ -249,8 +268,11 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over specs, values and splits: equal data have equal fingerprints wherever they lie."""
-        digest = hashlib.sha256(json.dumps(self.schema.to_json(), sort_keys=True).encode())
+        """sha256 over specs, values and splits: equal data have equal fingerprints wherever and however they lie."""
+        fields = {
+            name: {k: v for k, v in entry.items() if k not in _STORAGE} for name, entry in self.schema.to_json().items()
+        }
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         for name in sorted(self.fields):
             digest.update(np.ascontiguousarray(self.fields[name].values).data)
         for name in sorted(self.splits):

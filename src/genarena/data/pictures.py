@@ -1,14 +1,19 @@
-"""One picture of any format and mode, as 8-bit grey or RGB of a given size."""
+"""One picture of any format and mode, as grey or RGB of a given size: 8-bit, or with all the bits it has."""
 
 from __future__ import annotations
 
 import io
+import struct
+import sys
+from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, features
+from PIL import ExifTags, Image, ImageFile, ImageOps, features
 
 from .containers import plain
+from .fields import CONTAINERS
+from .ranges import measure
 
 AVIF = features.check("avif")
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM", *(("AVIF",) if AVIF else ()))
@@ -35,14 +40,33 @@ MEMORY, MAX_RATIO = 256 * 2**20, 100
 
 _BYTES_A_PIXEL = {"1": 3, "L": 3, "P": 9}  # in memory, with the copies that are made
 _BYTES_A_COLOUR = 9
+_BYTES_A_DEEP = 40  # of more than 8 bits
 _BYTES_A_SCAN = 6  # coefficients, which a progressive JPEG keeps until its last scan
 
 _GREY_MODES = ("1", "L", "LA", "La", "I")
 _QUARTER_TURNS = (5, 6, 7, 8)
+_FULL = 65535
+_BITS, _PHOTOMETRIC, _FORMAT, _LOWEST, _HIGHEST = 258, 262, 339, 340, 341  # TIFF; the last are sample values
 
 
-def read_header(stream: BinaryIO) -> tuple[int, int, bool]:
-    """Return (height, width, whether it is grey) of a picture without decoding it.
+@dataclass(frozen=True)
+class Deep:
+    """A picture with more than 8 bits a value.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        The numbers of the file, float32 ``(C, H, W)`` with one channel or three.
+    measures : numpy.ndarray
+        One row of `ranges.MEASURES`.
+    """
+
+    values: np.ndarray
+    measures: np.ndarray
+
+
+def read_header(stream: BinaryIO) -> tuple[int, int, bool, bool]:
+    """Return (height, width, whether it is grey, whether it is `Deep`) of a picture without decoding it.
 
     Raises
     ------
@@ -56,14 +80,15 @@ def read_header(stream: BinaryIO) -> tuple[int, int, bool]:
         # Of a TIFF, Pillow gives the size after turning.
         if image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation) in _QUARTER_TURNS:
             width, height = height, width
-        return height, width, image.mode in _GREY_MODES or image.mode.startswith("I;16")
+        grey = image.mode in (*_GREY_MODES, "F") or image.mode.startswith("I;16") or _rawmode(image) == "LA;16B"
+        return height, width, grey, _container(image) != "uint8"
 
 
-def decode(stream: BinaryIO) -> tuple[Image.Image, list[str]]:
-    """Decode a picture fully (the first frame), upright, as mode ``L`` or ``RGB``.
+def decode(stream: BinaryIO) -> tuple[Image.Image | Deep, list[str]]:
+    """Decode a picture fully (the first frame), upright, as mode ``L`` or ``RGB``, or as `Deep`.
 
-    16-bit greys are reduced to 8 bits, transparency is laid on white, and palettes, CMYK and 1-bit pictures are
-    converted. Returns the picture and the conversions worth a note.
+    Transparency is laid on white, and palettes, CMYK and 1-bit pictures are converted. Returns the picture and the
+    conversions worth a note.
 
     Raises
     ------
@@ -81,13 +106,11 @@ def decode(stream: BinaryIO) -> tuple[Image.Image, list[str]]:
             remarks.append("its colour profile, which is not sRGB, was ignored")
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             remarks.append("turned upright as EXIF says")
+        if _container(image) != "uint8":
+            deep, found = _decode_deep(image, stream)
+            return deep, remarks + found
         image.load()
         upright = ImageOps.exif_transpose(image)
-        if upright.mode == "I" or upright.mode.startswith("I;16"):
-            remarks.append("16-bit grey was reduced to 8 bits")
-            return _from_16_bits(upright), remarks
-        if upright.mode == "F":
-            raise ValueError("floating-point pixels have no known range; save as 8- or 16-bit")
         if upright.has_transparency_data:
             remarks.append("transparency was laid on white")
             return _on_white(upright), remarks
@@ -96,12 +119,23 @@ def decode(stream: BinaryIO) -> tuple[Image.Image, list[str]]:
         return upright.convert("L" if upright.mode in _GREY_MODES else "RGB"), remarks
 
 
-def fit(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
-    """Return codes uint8 ``(C, H, W)`` of a picture at ``size`` (height, width).
+def fit(image: Image.Image | Deep, size: tuple[int, int], channels: int) -> np.ndarray:
+    """Return codes uint8 ``(C, H, W)`` of a picture at ``size`` (height, width), or numbers float32 of a `Deep` one.
 
     Another shape is centre-cropped to the wanted aspect ratio first, then resized with an antialiasing bicubic filter.
     """
     height, width = size
+    if isinstance(image, Deep):
+        bands = image.values
+        if channels == 1 and len(bands) == 3:
+            bands = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), bands, 1)[
+                None
+            ]  # as for 8 bits (ITU-R BT.601)
+        if bands.shape[1:] != size:
+            low, high = bands.min(), bands.max()
+            fitted = [ImageOps.fit(Image.fromarray(b), (width, height), Image.Resampling.BICUBIC) for b in bands]
+            bands = np.stack([np.asarray(band) for band in fitted]).clip(low, high)  # bicubic filters overshoot
+        return np.broadcast_to(bands, (channels, height, width))
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
@@ -123,7 +157,8 @@ def _check_pixels(image: Image.Image, stream: BinaryIO) -> None:
     pixels, stored = image.width * image.height, stream.seek(0, io.SEEK_END)
     if pixels > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS:,}")
-    needed = pixels * (_BYTES_A_PIXEL.get(image.mode, _BYTES_A_COLOUR) + _BYTES_A_SCAN * ("progressive" in image.info))
+    usual = _BYTES_A_PIXEL.get(image.mode, _BYTES_A_COLOUR) if _container(image) == "uint8" else _BYTES_A_DEEP
+    needed = pixels * (usual + _BYTES_A_SCAN * ("progressive" in image.info))
     if needed > max(MEMORY, MAX_RATIO * stored):
         raise ValueError(
             f"{image.width} x {image.height} pixels in only {stored:,} bytes, as in decompression bombs: save a smaller one"
@@ -135,11 +170,121 @@ def _is_foreign(profile: bytes) -> bool:
     return bool(profile) and b"sRGB" not in profile and "sRGB".encode("utf-16-be") not in profile
 
 
-def _from_16_bits(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("32-bit integer pixels have no known range; save as 8- or 16-bit")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+def _rawmode(image: Image.Image) -> str:
+    """How the pixels lie in the file, as Pillow names it."""
+    tiles = getattr(image, "tile", None)
+    arguments = tiles[0].args if tiles else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+def _container(image: Image.Image) -> str:
+    """What the numbers of an opened picture come in, one of `CONTAINERS`."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        return "float"
+    if tags and 2 in tuple(tags.get(_FORMAT, ())):
+        return "int"  # signed, of 8, 16 or 32 bits
+    if image.mode == "I":
+        return "uint16" if max(tags.get(_BITS, (16,))) <= 16 else "int"
+    return "uint16" if image.mode.startswith("I;16") or _wide(_rawmode(image)) else "uint8"
+
+
+def _wide(rawmode: str) -> bool:
+    return rawmode == "LA;16B" or rawmode.startswith(("RGB;16", "RGBA;16", "RGBX;16"))
+
+
+def _decode_deep(image: Image.Image, stream: BinaryIO) -> tuple[Deep, list[str]]:
+    """All the bits of a picture, upright, with transparency laid on white."""
+    remarks: list[str] = []
+    rawmode, container, form = _rawmode(image), _container(image), image.format
+    tags, transparent = getattr(image, "tag_v2", {}), image.info.get("transparency")
+    declared = _declared(tags) or ((0, _FULL) if form == "PPM" and container == "uint16" else None)  # Pillow scales it
+    if rawmode == "LA;16B":
+        halves = _load(stream, "RGBA")  # which Pillow has no mode for: four bytes a pixel, as they lie in the file
+        bands = (halves[:, :, (0, 2)].astype(np.uint16) << 8) + halves[:, :, (1, 3)]
+    elif _wide(rawmode):
+        # Pillow keeps one byte of two: the file is read once for the upper and once for the lower.
+        mode, order = rawmode.split(";16")
+        upper = order if order in "LB" else {"little": "L", "big": "B"}[sys.byteorder]
+        lower = {"L": "B", "B": "L"}[upper]
+        bands = (_load(stream, f"{mode};16{upper}").astype(np.uint16) << 8) + _load(stream, f"{mode};16{lower}")
+    else:
+        bands = np.asarray(ImageOps.exif_transpose(image))
+        if container == "int" and image.mode == "L":
+            bands = bands.view(np.int8)
+        elif image.mode == "I" and tags and 1 in tuple(tags.get(_FORMAT, (1,))):
+            bands = bands.view(np.uint32)
+    bands = bands.transpose(2, 0, 1) if bands.ndim == 3 else bands[None]
+    if container == "uint16" and tags and tags.get(_PHOTOMETRIC) == 0:  # white is zero
+        top = 2 ** max(tags.get(_BITS)) - 1
+        bands, declared = top - bands, (0, top)
+    if not np.isfinite(bands).all():
+        raise ValueError("some pixels are no finite numbers")
+    if transparent is not None and not isinstance(transparent, bytes):
+        clear = (bands == np.reshape(transparent, (-1, 1, 1))).all(0)
+        bands = np.concatenate([bands, np.where(clear, 0, _FULL).astype(bands.dtype)[None]])
+    if len(bands) in (2, 4) and not rawmode.startswith("RGBX"):
+        bands, laid = _deep_on_white(bands)
+        declared = (0, _FULL) if laid else declared
+        remarks += ["transparency was laid on white"] if laid else []
+    bands = bands[:3]
+    measures = measure(bands[None])
+    measures["container"] = CONTAINERS.index(container)
+    measures["bits"] = _significant_bits(stream) if form == "PNG" else 0
+    if declared:
+        measures["first"], measures["last"] = declared
+    return Deep(bands.astype(np.float32), measures), remarks
+
+
+def _load(stream: BinaryIO, rawmode: str) -> np.ndarray:
+    """The bytes of a picture, upright, read as if they lay in the file as ``rawmode`` says."""
+    stream.seek(0)
+    with Image.open(stream, formats=FORMATS) as image:
+        assert isinstance(image, ImageFile.ImageFile)
+        tiles = []
+        for tile in image.tile:
+            args = (rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode
+            tiles.append(tile._replace(args=args))
+        image.tile = tiles
+        image.load()
+        return np.asarray(ImageOps.exif_transpose(image))
+
+
+def _deep_on_white(bands: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Bands ``(2 or 4, H, W)`` of 16 bits without their last, which is opacity, and whether that was used."""
+    colour, alpha = bands[:-1], bands[-1]
+    opaque = int(alpha.max())
+    if (
+        alpha.min() == opaque and opaque >= 255 and opaque & (opaque + 1) == 0
+    ):  # all bits set, of however many there are
+        return colour, False
+    return np.rint(colour * (alpha / _FULL) + _FULL - alpha), True
+
+
+def _declared(tags: object) -> tuple[float, float] | None:
+    """Black and white as the tags of a TIFF say."""
+    if not tags:
+        return None
+    found = tags.get(_LOWEST), tags.get(_HIGHEST)  # type: ignore[attr-defined]
+    lows, highs = (set(np.ravel(value).tolist()) if value is not None else set() for value in found)
+    if len(highs) == 1 and len(lows) <= 1:
+        return float(min(lows, default=0)), float(min(highs))
+    bits = max(tags.get(_BITS, (16,)))  # type: ignore[attr-defined]
+    return (0, 2**bits - 1) if 8 < bits < 16 else None
+
+
+def _significant_bits(stream: BinaryIO) -> int:
+    """The most significant bits of a channel that a PNG declares (its sBIT chunk), 0 where it does not."""
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name == b"sBIT":
+            return max(stream.read(min(length, 4)), default=0)
+        if name in (b"IDAT", b"PLTE"):
+            break
+        stream.seek(length + 4, 1)
+    return 0
 
 
 def _on_white(image: Image.Image) -> Image.Image:

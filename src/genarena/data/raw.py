@@ -38,7 +38,7 @@ class Raw:
     name : str
         For people.
     values : numpy.ndarray
-        Images as uint8 ``(N, C, H, W)``, or rows of float32 ``(N, D)``.
+        Images ``(N, C, H, W)`` as numbers of any type, not read as codes yet, or rows of float64 ``(N, D)``.
     labels : numpy.ndarray or None
         Of integers or strings, one for each example that has one; not checked yet.
     classes : tuple of str
@@ -48,7 +48,11 @@ class Raw:
     conditions : dict of str to Field
         Further fields, such as the true factors of generated images.
     levels : int or None
-        The number of grey levels where it is known; None to infer it.
+        The number of grey levels where it is known, and the values are codes; None to infer it.
+    measures : numpy.ndarray or None
+        Of the numbers in each file, before they were resized (`ranges.MEASURES`); None where the values tell all.
+    resized : int
+        How many images were cropped or resized.
     files : list of str
         The file of each example, as a path within the source, where each has one.
     labelled : numpy.ndarray or None
@@ -62,6 +66,8 @@ class Raw:
     splits: dict[str, np.ndarray] = field(default_factory=dict)
     conditions: dict[str, Field] = field(default_factory=dict)
     levels: int | None = None
+    measures: np.ndarray | None = None
+    resized: int = 0
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)

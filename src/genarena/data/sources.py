@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ from ..errors import DataError, UsageError, did_you_mean
 from .arrays import from_arrays, read_npy, read_npz
 from .builtin import BUILTIN
 from .decoding import PictureOptions
-from .fields import Dataset, Field, ImageSpec, LabelSpec, Spec, VectorSpec
+from .fields import CONTAINERS, Dataset, Field, ImageSpec, LabelSpec, Spec, VectorSpec
 from .folder import read_folder, read_picture, read_zip
 from .idx import find_idx, read_idx
 from .labels import encode_labels
 from .pictures import SUFFIXES, refit
 from .public import PUBLIC, read_public
+from .ranges import CODES, Reading, decide, decide_like, filled, measure, to_codes
 from .raw import Progress, Raw
 from .splits import make_splits
 
@@ -35,10 +38,13 @@ def open_dataset(
     max_bad: float = 0.2,
     images_key: str | None = None,
     labels_key: str | None = None,
+    value_range: tuple[float, float] | None = None,
     labels: bool = True,
     follow_links: bool = False,
     splits: bool = True,
     progress: Progress | None = None,
+    like: Spec | None = None,
+    fit: bool = False,
 ) -> Dataset:
     """Open data of any supported kind.
 
@@ -58,6 +64,9 @@ def open_dataset(
         The share of image files, 0 to 1, that may be unusable; they are left out and listed.
     images_key, labels_key : str, optional
         The names of the arrays in an ``.npz`` file.
+    value_range : (float, float), optional
+        The pixel values that are black and white; by default one range for all splits is decided from evidence, see
+        `data.ranges`, and the notes say which.
     labels : bool
         Whether to look for labels. Where the data have some, examples without one belong to no split.
     follow_links : bool
@@ -67,6 +76,11 @@ def open_dataset(
         train on.
     progress : callable, optional
         Called as ``progress(stage, done, total)`` while files are decoded.
+    like : ImageSpec or VectorSpec, optional
+        The spec of a model's data: pixel values are read as they were. Images of another shape are refused, unless that
+        model's own were resized too.
+    fit : bool
+        Images of another shape than those `like` says are cropped, resized and converted.
 
     Returns
     -------
@@ -85,32 +99,32 @@ def open_dataset(
     """
     if isinstance(source, Dataset):
         return source
-    options = PictureOptions(_check_size(size), channels, max_bad, progress, labels, follow_links)
     if channels not in (None, 1, 3):
         raise UsageError(f"channels is {channels}: give 1 (grey) or 3 (RGB).")
     if not 0 <= max_bad <= 1:
         raise UsageError(f"max-bad is {max_bad}: give a share from 0 to 1.")
     if (images_key or labels_key) and not str(source).lower().endswith(".npz"):
         raise UsageError("images_key and labels_key name arrays of an .npz file, which the data are not.")
+    size = _check_size(size)
+    if isinstance(like, ImageSpec):
+        size = (like.height, like.width)
+    options = PictureOptions(size, channels, max_bad, progress, labels, follow_links)
     raw = _read(source, options, data_dir, images_key, labels_key)
-    return _assemble(raw, options, splits)
+    return _assemble(raw, options, _check_range(value_range), splits, like, fit)
 
 
 def infer_levels(values: np.ndarray) -> tuple[int, int]:
     """Return (levels, step): how many grey levels codes truly have, and the step between them.
 
     If all codes are multiples of a step that divides 255, there are ``255 / step + 1`` levels (2 for black and white,
-    16 for four bits), and codes are to be divided by the step. Codes that are all 0 or 1 are binary. Everything else
-    has 256 levels. Likelihoods in bits per dimension are only right for the true number.
+    16 for four bits), and codes are to be divided by the step. Everything else has 256 levels. Likelihoods in bits per
+    dimension are only right for the true number.
     """
-    step, high = 0, 0
+    step = 0
     for start in range(0, len(values), 256):
-        found = np.unique(values[start : start + 256])
-        step, high = int(np.gcd.reduce(found, initial=step)), max(high, int(found[-1]))
-        if step == 1 and high > 1:
+        step = int(np.gcd.reduce(np.unique(values[start : start + 256]), initial=step))
+        if step == 1:
             return 256, 1
-    if high == 1:
-        return 2, 1
     return (255 // step + 1, step) if step and 255 % step == 0 else (256, 1)
 
 
@@ -121,6 +135,17 @@ def _check_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
     if min(height, width) < SMALLEST_SIDE or max(height, width) > 4096:
         raise UsageError(f"size {height} x {width} is out of range: give {SMALLEST_SIDE} to 4096 pixels a side.")
     return height, width
+
+
+def _check_range(value_range: tuple[float, float] | None) -> Reading | None:
+    if value_range is None:
+        return None
+    low, high = (float(end) for end in value_range)
+    if not -1e300 < low < high < 1e300:
+        raise UsageError(
+            f"range {low:g} {high:g}: give the pixel value that is black, then a larger one that is white."
+        )
+    return Reading(low, high, "as you say")
 
 
 def _read(
@@ -167,25 +192,29 @@ def _read_path(path: Path, options: PictureOptions, images_key: str | None, labe
     raise DataError(f"'{path}' is a file of no known kind: give a folder, or a .zip, .npz or .npy file, or an image.")
 
 
-def _assemble(raw: Raw, options: PictureOptions, split: bool) -> Dataset:
+def _assemble(
+    raw: Raw, options: PictureOptions, value_range: Reading | None, split: bool, like: Spec | None, fit: bool
+) -> Dataset:
     name = "image" if raw.values.ndim == 4 else "vector"
-    if name == "vector" and (options.size or options.channels):
-        raise UsageError(f"'{raw.name}' holds rows of numbers, not images: size and channels do not apply.")
-    values, levels, notes = _codes(raw, options) if name == "image" else (raw.values, 0, [])
+    if name == "vector" and (options.channels or value_range or (options.size and like is None)):
+        raise UsageError(f"'{raw.name}' holds rows of numbers, not images: size, channels and range do not apply.")
+    notes: list[str] = []
+    values, spec = raw.values, None
+    if name == "image":
+        values, spec, notes = _images(raw, options, value_range, like if isinstance(like, ImageSpec) else None, fit)
     labels, classes, found = _labels(raw) if options.labels and raw.labels is not None else (None, (), [])
     notes += found
     if split:
         splits, made = make_splits(values, raw.splits, None if labels is None else labels >= 0)
     else:
         splits, made = {"train": np.arange(len(values)), **dict.fromkeys(("val", "test"), np.arange(0))}, []
-    if name == "image":
-        channels, height, width = values.shape[1:]
+    if isinstance(spec, ImageSpec):
         some = splits["train"][:: max(1, len(splits["train"]) // _AVERAGED)]
-        mean = values[some].mean((0, 2, 3)) / (levels - 1)
-        spec: Spec = ImageSpec(channels, height, width, levels, tuple(mean.tolist()))
+        mean = values[some].mean((0, 2, 3)) / (spec.levels - 1)
+        target: Spec = replace(spec, mean=tuple(mean.tolist()))
     else:
-        spec = _vector_spec(values[splits["train"]])
-    fields = {name: Field(spec, "target", values), **raw.conditions}
+        target = vector_spec(values[splits["train"]])
+    fields = {name: Field(target, "target", values), **raw.conditions}
     if labels is not None:
         seen = labels[splits["train"]]
         fields["label"] = Field(LabelSpec.of(classes, seen[seen >= 0]), "label", labels)
@@ -215,30 +244,104 @@ def _labels(raw: Raw) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
     return labels, classes, notes
 
 
-def _codes(raw: Raw, options: PictureOptions) -> tuple[np.ndarray, int, list[str]]:
-    """The images as codes of the wanted shape, their number of levels, and notes."""
-    values, levels, notes = raw.values, raw.levels, []
-    shape = (options.channels or values.shape[1], *(options.size or values.shape[2:]))
-    if shape != values.shape[1:]:
-        if levels and levels < 256:
-            values = np.rint(values * (255 / (levels - 1))).astype(np.uint8)
-        values, levels = refit(values, shape[1:], shape[0]), None
-        notes.append(f"images of shape {raw.values.shape[1:]} were converted to {shape}")
+def _images(
+    raw: Raw, options: PictureOptions, value_range: Reading | None, like: ImageSpec | None, fit: bool
+) -> tuple[np.ndarray, ImageSpec, list[str]]:
+    """The images as codes of the wanted shape and levels, their spec, and notes."""
+    codes, container, reading, notes = _codes(raw, value_range, like)
+    if codes.shape[1] == 4:
+        codes = _on_white(codes)
+        notes.append("RGBA images were laid on white")
+    own = codes.shape[1:]
+    shape = (options.channels or own[0], *(options.size or own[1:]))
+    if like is not None:
+        shape = like.shape
+        odd = max(raw.resized, len(codes) * (own[1:] != shape[1:]))
+        if not fit and odd and not like.resized:
+            raise DataError(
+                f"{odd} of {len(codes)} images of '{raw.name}' are not of the model's {shape[1]} x {shape[2]} pixels, and "
+                "its own data were not resized: --fit (fit=True) crops and resizes them all the same."
+            )
+        if not fit and own[0] > shape[0]:
+            raise DataError(f"'{raw.name}' has colour images, the model's are grey: --fit (fit=True) makes them grey.")
+    if shape != own:
+        codes = refit(codes, shape[1:], shape[0])
+        notes.append(f"images of shape {own} were converted to {shape}")
     if min(shape[1:]) < SMALLEST_SIDE:
         raise DataError(
             f"images of {shape[1]} x {shape[2]} pixels are too small: at least {SMALLEST_SIDE} a side, see --size."
         )
+    levels = like.levels if like else raw.levels if shape == own else None
     if levels is None:
-        levels, step = infer_levels(values)
+        levels, step = infer_levels(codes)
         if step > 1:
-            values = values // np.uint8(step)
-        if levels < 256:
+            codes = codes // np.uint8(step)
+        if levels < CODES:
             notes.append(f"pixels take {levels} levels: stored as codes 0 .. {levels - 1}")
+    elif levels < CODES:
+        codes = np.rint(codes * ((levels - 1) / (CODES - 1))).astype(np.uint8)
+    resized = raw.resized > 0 or own[1:] != shape[1:]
+    spec = like or ImageSpec(
+        shape[0],
+        shape[1],
+        shape[2],
+        levels,
+        value_range=(reading.low, reading.high),
+        container=container,
+        resized=resized,
+    )
     # A cached array stays on disk even where it is a view of one channel.
-    return values if isinstance(values, np.memmap) else np.ascontiguousarray(values), levels, notes
+    return codes if isinstance(codes, np.memmap) else np.ascontiguousarray(codes), spec, notes
 
 
-def _vector_spec(train: np.ndarray) -> VectorSpec:
-    """Mean and scale of the columns; the scale of constant ones is 1."""
-    scaler = StandardScaler().fit(train.astype(np.float64))
-    return VectorSpec(train.shape[1], tuple(scaler.mean_.tolist()), tuple(scaler.scale_.tolist()))
+def _codes(raw: Raw, value_range: Reading | None, like: ImageSpec | None) -> tuple[np.ndarray, str, Reading, list[str]]:
+    """The images as codes from 0 to 255, the container their range is of, that range, and notes."""
+    if raw.levels:
+        known = Reading(0, raw.levels - 1, f"{raw.levels} levels")
+        return to_codes(raw.values, known, raw.name)[0], "uint8", known, []
+    measures = measure(raw.values) if raw.measures is None else raw.measures
+    bytes_ = measures["container"] == CONTAINERS.index("uint8")
+    if bytes_.all() or not bytes_.any():
+        values = raw.values.astype(np.uint8, copy=False) if bytes_.all() else raw.values
+        return _read_values(values, measures, raw.splits, raw.name, value_range, like)
+    # Pictures of 8 bits among others are 0 to 255, whatever range the others have.
+    others = np.flatnonzero(~bytes_)
+    splits = {split: np.flatnonzero(np.isin(others, rows)) for split, rows in raw.splits.items()}
+    read, container, reading, notes = _read_values(
+        raw.values[others], measures[others], splits, raw.name, value_range, like
+    )
+    codes = np.where(bytes_[:, None, None, None], raw.values, 0).astype(np.uint8)
+    codes[others] = read
+    return codes, container, reading, [*notes, f"{bytes_.sum()} image(s) among them have 8 bits: read as 0 to 255"]
+
+
+def _read_values(
+    values: np.ndarray,
+    measures: np.ndarray,
+    splits: Mapping[str, np.ndarray],
+    name: str,
+    value_range: Reading | None,
+    like: ImageSpec | None,
+) -> tuple[np.ndarray, str, Reading, list[str]]:
+    """As `_codes`, of images that come in one container."""
+    kinds = sorted({CONTAINERS[kind] for kind in np.unique(measures["container"])})
+    if len(kinds) > 1:
+        raise DataError(f"'{name}' has pixels of different types ({', '.join(kinds)}): convert them to one.")
+    reading = value_range or (
+        decide_like(values, measures, like, name) if like else decide(values, measures, splits, name)
+    )
+    codes, notes = to_codes(values, reading, name, clip=value_range is not None)
+    return codes, kinds[0], reading, [filled(values, measures, reading), *notes]
+
+
+def _on_white(codes: np.ndarray) -> np.ndarray:
+    """RGBA codes ``(N, 4, H, W)`` as RGB."""
+    alpha = codes[:, 3:].astype(np.uint16)
+    return ((codes[:, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def vector_spec(train: np.ndarray) -> VectorSpec:
+    """Mean and scale of the columns of rows ``(N, D)``; the scale of constant ones is 1."""
+    start = train[0].astype(np.float64)  # far from 0 a column's own digits would be lost in its mean
+    scaler = StandardScaler().fit(train - start)
+    return VectorSpec(train.shape[1], tuple((start + scaler.mean_).tolist()), tuple(scaler.scale_.tolist()))
