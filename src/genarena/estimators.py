@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Outlier
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .data import Dataset, Field, VectorSpec
+from .data import Dataset, Field
+from .data.sources import vector_spec
 from .fit import fit, plan
 from .fitted import FittedModel, build
 from .game import Capability
@@ -44,13 +45,8 @@ class _Estimator(BaseEstimator):
         self.random_state = random_state
 
     def _fit(self, X: Any) -> np.ndarray:
-        rows = validate_data(self, X, dtype=np.float32, ensure_min_samples=2)
-        scale = rows.std(0, dtype=np.float64)
-        spec = VectorSpec(
-            rows.shape[1],
-            tuple(rows.mean(0, dtype=np.float64).tolist()),
-            tuple(np.where(scale > 0, scale, 1.0).tolist()),
-        )
+        rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        spec = vector_spec(rows)
         everything = np.arange(len(rows))
         splits = {"train": everything, "val": everything[:0], "test": everything[:0]}
         dataset = Dataset("X", {"vector": Field(spec, "target", rows)}, splits)
@@ -71,7 +67,7 @@ class _Estimator(BaseEstimator):
 
     def _rows(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "fitted_")
-        return validate_data(self, X, dtype=np.float32, reset=False)
+        return validate_data(self, X, dtype=np.float64, reset=False)
 
 
 class Encoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Estimator):

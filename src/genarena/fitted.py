@@ -20,7 +20,7 @@ from .data.adapt import labelled_like, open_like
 from .errors import CapabilityError, DataError, RunError, UsageError, one_of, visible, whole
 from .files import read_json, sha256_of, write_json
 from .game import Capability, Model
-from .kinds import kind_of
+from .kinds import kind_of, on_device
 from .machine import own_generators
 from .models import MODELS
 from .own_code import OwnCode, Trust, source_of
@@ -48,7 +48,7 @@ class FittedModel:
     """What training hands over.
 
     Arrays are *stored values*: for images uint8 codes ``(N, C, H, W)`` from 0 to ``levels - 1`` (0 to 255 unless the data have
-    fewer levels), for vectors float rows ``(N, D)`` in the data's units.
+    fewer levels), for vectors float64 rows ``(N, D)`` in the data's units.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class FittedModel:
             raise DataError(f"{self.name} takes latents of shape (N, {self.latent_width}); got {z.shape}.")
         if not np.isfinite(z).all():
             raise DataError("the latents hold values that are not finite.")
-        return self._map(torch.from_numpy(z), self.model.decode, self._denormalise)
+        return self._map(torch.from_numpy(z), lambda z: self.model.decode(z.to(self.device)), self._denormalise)
 
     @cached_property
     def latent_width(self) -> int:
@@ -346,7 +346,7 @@ class FittedModel:
         return self.kind.to_tensor(values)
 
     def _normalise(self, values: Tensor) -> Tensor:
-        return self.kind.normalise(values, self.spec)
+        return on_device(values, self.spec, self.device)
 
     def _denormalise(self, x: Tensor) -> np.ndarray:
         return self.kind.denormalise(x, self.spec)
@@ -359,7 +359,7 @@ class FittedModel:
         batch: int = BATCH,
     ) -> np.ndarray:
         with torch.inference_mode():
-            return np.concatenate([finish(function(part.to(self.device))) for part in inputs.split(batch)])
+            return np.concatenate([finish(function(part)) for part in inputs.split(batch)])
 
 
 def _download(name: str) -> Path:

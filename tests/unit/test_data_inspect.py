@@ -15,8 +15,9 @@ def test_digits():
     assert sum(report["splits"].values()) == 1797
     (mean,) = report["fields"]["image"].pop("mean")
     assert abs(mean - 0.305) < 0.01
-    assert report["fields"]["image"] == {
+    assert json.loads(json.dumps(report["fields"]["image"])) == {
         "spec": "image", "role": "target", "channels": 1, "height": 8, "width": 8, "levels": 17,
+        "value_range": [0, 16], "container": "uint8", "resized": False,
     }  # fmt: skip
     assert sum(sum(counts.values()) for counts in report["classes"].values()) == 1797
     assert report["values"]["minimum"] == 0 and report["values"]["maximum"] == 16

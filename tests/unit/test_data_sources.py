@@ -121,13 +121,13 @@ def test_fortran_order_is_the_same_data():
 
 @pytest.mark.parametrize(
     ("floats", "note"),
-    [(lambda u: u / 255, r"\[0, 1\]"), (lambda u: u / 127.5 - 1, r"\[-1, 1\]"), (lambda u: u * 1.0, r"\[0, 255\]")],
+    [(lambda u: u / 255, "0 to 1 "), (lambda u: u / 127.5 - 1, "-1 to 1 "), (lambda u: u * 1.0, "0 to 255 ")],
 )
 def test_float_ranges_become_the_same_codes(floats, note):
     array = _images()
     data = open_dataset(floats(array).astype(np.float32))
     assert (data.fields["image"].values[:, 0] == array).all()
-    assert any(note.replace("\\", "") in text for text in data.notes)
+    assert any(f"are read as {note}" in text for text in data.notes)
 
 
 def test_integers_of_other_types():
@@ -152,7 +152,7 @@ def test_rows_are_a_table_scaled_by_the_train_split():
     spec, train = data.schema.target, data.values("train").astype(np.float64)
     assert isinstance(spec, VectorSpec) and spec.mean == pytest.approx(train.mean(0))
     assert spec.scale[:2] == pytest.approx(train.std(0)[:2]) and spec.scale[2] == 1
-    assert data.fields["vector"].values.dtype == np.float32 and data.labels("train").dtype == np.int64
+    assert data.fields["vector"].values.dtype == np.float64 and data.labels("train").dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,6 @@ def test_rows_are_a_table_scaled_by_the_train_split():
         ([0, 255], 2, 255),
         ([0, 85, 170, 255], 4, 85),
         ([0, 17, 51], 16, 17),
-        ([0, 1], 2, 1),
         ([0, 1, 2], 256, 1),
         ([0, 2, 4], 256, 1),
         ([0, 0], 256, 1),
@@ -210,8 +209,6 @@ FLOATS = _images() / 255
     [
         (_with(FLOATS, (3, 1, 2), np.nan), r"row 3, pixel \(1, 2\) is nan"),
         (_with(np.ones((2000, 4)), (1999, 2), np.inf), "row 1999, column 2 is inf"),
-        (FLOATS * 1000, r"run from 0 to .*\[0, 1\], \[-1, 1\] or \[0, 255\]"),
-        (_images().astype(np.uint16) * 257, "run from 0 to 65535"),
         (_images().astype(object), "type object"),
         (_images().astype(complex), "type complex"),
         (np.empty((0, 8, 8), np.uint8), "is empty"),
@@ -221,7 +218,7 @@ FLOATS = _images() / 255
         (_images(shape=(2, 9, 9)), "neither 1"),
         (_images(shape=(9, 9, 5)), "neither 1"),
         (_images(shape=(7, 9)), "7 x 9 pixels are too small"),
-        (np.full((10, 2), 1e300), "32-bit"),
+        (np.full((10, 2), 1e300), r"values reach 1e\+300"),
         ((_images(), np.arange(29)), "labels of shape"),
         ((_images(), np.arange(30) - 1), "negative"),
         ((_images(), np.arange(30) + 0.5), r"row 0 is 0\.5"),

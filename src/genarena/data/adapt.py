@@ -34,7 +34,7 @@ def values_like(dataset: Dataset, spec: Spec) -> Dataset:
         if own == spec and own.value_range == spec.value_range:
             return dataset
         black, white = 0.0, 1.0  # of the data, on the model's range
-        if own.container == spec.container:  # the same number is the same grey
+        if own.container == spec.container != "uint8":  # the same number is the same grey
             low, high = spec.value_range
             black, white = ((end - low) / (high - low) for end in own.value_range)
         shade = black + values * ((white - black) / (own.levels - 1))

@@ -22,6 +22,8 @@ from .archives import open_member, open_zip
 from .raw import MAX_BYTES, SPLIT_NAMES, Raw, consecutive, fill
 
 IMAGES_KEYS = ("images", "image", "x", "data")
+LARGEST = 1e150
+"""In rows of numbers; the square of a larger one is none any more."""
 LABELS_KEYS = ("labels", "label", "y", "targets", "target")
 
 _SPLIT = "|".join(SPLIT_NAMES)
@@ -162,10 +164,11 @@ def _check_finite(array: np.ndarray) -> None:
 
 
 def _rows(array: np.ndarray) -> np.ndarray:
-    limit = 1e150  # its square is a number still
-    if array.dtype.kind == "f" and (array.max() > limit or array.min() < -limit):
-        raise DataError(f"values reach {np.abs(array).max():g}, more than {limit:g}: rescale them.")
-    return array.astype(np.float64)
+    with np.errstate(over="ignore"):
+        rows = array.astype(np.float64)
+    if np.abs(rows).max() > LARGEST:
+        raise DataError(f"values reach {np.abs(rows).max():g}, more than {LARGEST:g}: rescale them.")
+    return rows
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:

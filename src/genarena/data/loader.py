@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
-from .fields import Batch, Dataset, ImageSpec, LabelSpec, Spec
+from .fields import Batch, Dataset, ImageSpec, LabelSpec, Spec, VectorSpec
 
 
 class Loader:
@@ -28,7 +28,7 @@ class Loader:
     seed : int
         Non-negative; with the epoch it decides the order.
     device : str or torch.device
-        Where the batches go; stored codes are sent there and normalised there.
+        Where the batches go; stored codes are sent there and normalised there, rows the other way round.
     normalise : callable
         ``(stored values, spec) -> tensor`` for every field but labels, which stay int64.
     mirror : bool
@@ -95,8 +95,10 @@ class Loader:
         return torch.from_numpy(np.random.Generator(np.random.Philox(key=key)).random(self.batch_size))
 
     def _gather(self, name: str, rows: Tensor) -> Tensor:
-        values = self._stored[name].index_select(0, rows).to(self.device, non_blocking=True)
-        spec = self.schema.specs[name]
+        values, spec = self._stored[name].index_select(0, rows), self.schema.specs[name]
+        if isinstance(spec, VectorSpec):  # not every device has the float64 that rows are stored in
+            return self.normalise(values, spec).to(self.device, non_blocking=True)
+        values = values.to(self.device, non_blocking=True)
         return values if isinstance(spec, LabelSpec) else self.normalise(values, spec)
 
     def _positions(self, start: int, stop: int) -> Tensor:

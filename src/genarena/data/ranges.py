@@ -32,6 +32,7 @@ MEASURES = np.dtype(
 """What the pixel values of one example tell: see `Evidence`; ``first`` and ``last`` are declared, or nan."""
 
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners give
+_UNITS = ((0, 1), (-1, 1), (0, 255))  # that floats usually come in
 _SLACK = 1e-3  # resampling and rounding overshoot a little
 _APART = 1 / 8  # ranges of two splits that share less than this do not belong together
 _CHUNK = 1024
@@ -116,7 +117,7 @@ def measure(values: np.ndarray) -> np.ndarray:
 
 def _step(values: np.ndarray) -> int:
     if values.dtype.kind == "f":
-        if (values != np.rint(values)).any() or np.abs(values).max() >= 2**31:
+        if (values != np.rint(values)).any() or float(np.abs(values).max()) >= 2**31:
             return -1
     elif values.dtype.itemsize == 1:
         return 1  # nothing is told from it
@@ -135,7 +136,7 @@ def read_alone(found: Evidence) -> Reading:
             return Reading(0, 1, "floats")
         if low >= -1 - _SLACK and high <= 1 + _SLACK:
             return Reading(-1, 1, "floats")
-        if low >= -_SLACK and high <= 255 + _SLACK and (found.step > 0 or high >= 64):
+        if low >= -_SLACK and high <= 255 + _SLACK and (found.step > 0 or high - low >= 64):
             return Reading(0, 255, "8 bits as floats")
     if found.step < 0 or low < 0 or high > 65535:
         return Reading(low, high if high > low else low + 1, "their own lowest and highest", convention=False)
@@ -209,10 +210,14 @@ def decide_like(values: np.ndarray, measures: np.ndarray, spec: ImageSpec, name:
         return own
     low, high = spec.value_range
     black = not found.low and not found.high
-    same = found.container == spec.container or (found.container == "int" and spec.container in ("uint8", "uint16"))
-    inside = same and _outside(values, low, high) <= CLIPPED
-    usual = found.container == "float" and (own.low, own.high) in ((0, 1), (-1, 1), (0, 255))
-    if inside and (black or not usual or 100 * (own.high - own.low) > high - low):
+    same = found.container == spec.container
+    alike = same or (found.container == "int" and spec.container in ("uint8", "uint16"))
+    inside = alike and _outside(values, low, high) <= CLIPPED
+    usual = found.container == "float" and (own.low, own.high) in _UNITS
+    # Floats may come in other units than the model's and lie in its range all the same; so may whole numbers of any type.
+    other = usual and (low, high) in _UNITS and (own.low, own.high) != (low, high)
+    faint = (usual or not same) and 100 * (own.high - own.low) <= high - low
+    if inside and ((black and not low) or not (other or faint)):
         return Reading(low, high, "as the model's data")
     if found.container == "uint8":
         return Reading(0, 255, "8 bits")
@@ -220,7 +225,7 @@ def decide_like(values: np.ndarray, measures: np.ndarray, spec: ImageSpec, name:
         return own
     if found.container == "uint16" and not same and found.high >= 2**14:
         return Reading(0, 65535, "16 bits")
-    if found.container == "int" and not same and found.low >= 0 and 1 < found.high <= 255:
+    if found.container == "int" and not alike and found.low >= 0 and 1 < found.high <= 255:
         return Reading(0, 255, "8 bits")
     raise DataError(
         f"'{name}' has pixel values from {found.low:g} to {found.high:g} ({found.container}), those of the model's data "

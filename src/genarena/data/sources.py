@@ -208,10 +208,12 @@ def _assemble(
         splits, made = make_splits(values, raw.splits, None if labels is None else labels >= 0)
     else:
         splits, made = {"train": np.arange(len(values)), **dict.fromkeys(("val", "test"), np.arange(0))}, []
-    if isinstance(spec, ImageSpec):
+    if isinstance(spec, ImageSpec) and like is not None:
+        target: Spec = spec
+    elif isinstance(spec, ImageSpec):
         some = splits["train"][:: max(1, len(splits["train"]) // _AVERAGED)]
         mean = values[some].mean((0, 2, 3)) / (spec.levels - 1)
-        target: Spec = replace(spec, mean=tuple(mean.tolist()))
+        target = replace(spec, mean=tuple(mean.tolist()))
     else:
         target = vector_spec(values[splits["train"]])
     fields = {name: Field(target, "target", values), **raw.conditions}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data import ImageSpec, Spec, VectorSpec
@@ -33,4 +34,11 @@ def normalise(values: Tensor, spec: Spec) -> Tensor:
     return kind_of(spec).normalise(values, spec)
 
 
-__all__ = ["NetworkConfig", "kind_of", "normalise"]
+def on_device(values: Tensor, spec: Spec, device: torch.device | str) -> Tensor:
+    """`normalise`, with the result on a device: codes travel before, being smaller, and float64 rows stay at home."""
+    if isinstance(spec, ImageSpec):
+        return normalise(values.to(device, non_blocking=True), spec)
+    return normalise(values, spec).to(device, non_blocking=True)
+
+
+__all__ = ["NetworkConfig", "kind_of", "normalise", "on_device"]

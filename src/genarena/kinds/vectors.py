@@ -20,13 +20,15 @@ WIDTH = 256  # units of a hidden layer
 
 
 def normalise(values: Tensor, spec: VectorSpec) -> Tensor:
-    """Data units to standardised columns."""
-    return (values - values.new_tensor(spec.mean)) / values.new_tensor(spec.scale)
+    """Data units, float64, to standardised columns, float32: only there do 24 bits hold what tells rows apart."""
+    values = values.double()
+    return ((values - values.new_tensor(spec.mean)) / values.new_tensor(spec.scale)).float()
 
 
 def denormalise(x: Tensor, spec: VectorSpec) -> np.ndarray:
-    """Standardised columns to data units, float32 ``(N, D)``."""
-    return (x * x.new_tensor(spec.scale) + x.new_tensor(spec.mean)).cpu().numpy()
+    """Standardised columns to data units, float64 ``(N, D)``."""
+    x = x.cpu().double()  # some devices have no float64
+    return (x * x.new_tensor(spec.scale) + x.new_tensor(spec.mean)).numpy()
 
 
 def squash(raw: Tensor) -> Tensor:
@@ -109,5 +111,5 @@ def save(values: np.ndarray, spec: VectorSpec, path: Path, columns: int | None =
 
 
 def to_tensor(values: np.ndarray) -> Tensor:
-    """Stored values as a float32 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    """Stored values as a float64 tensor."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))

@@ -60,4 +60,4 @@ def bad_samples(
 def _stored(spec: TargetSpec, values: np.ndarray) -> np.ndarray:
     if isinstance(spec, ImageSpec):
         return np.clip(np.rint(values), 0, spec.levels - 1).astype(np.uint8)
-    return values.astype(np.float32)
+    return values

@@ -324,10 +324,10 @@ class Evaluator:
 
     def _check(self, values: np.ndarray) -> None:
         """Raise `UsageError` unless these are stored values of the data's shape and type."""
-        dtype = np.uint8 if isinstance(self.spec, ImageSpec) else np.float32
-        if values.dtype != dtype or values.shape[1:] != self.spec.shape:
+        dtype = np.uint8 if isinstance(self.spec, ImageSpec) else np.floating
+        if not np.issubdtype(values.dtype, dtype) or values.shape[1:] != self.spec.shape:
             raise UsageError(
-                f"The evaluator takes {np.dtype(dtype)} values of shape (N, {', '.join(map(str, self.spec.shape))}), "
+                f"The evaluator takes {dtype.__name__} values of shape (N, {', '.join(map(str, self.spec.shape))}), "
                 f"not {values.dtype} of shape {values.shape}."
             )
         if isinstance(self.spec, ImageSpec) and values.size and values.max() >= self.spec.levels:
