@@ -31,10 +31,11 @@ def values_like(dataset: Dataset, spec: Spec) -> Dataset:
     field = dataset.fields[name]
     values = np.asarray(field.values)
     if isinstance(own, ImageSpec) and isinstance(spec, ImageSpec):
-        if own == spec and own.value_range == spec.value_range:
+        same_numbers = own.container == spec.container != "uint8"  # are the same greys
+        if own == spec and not (same_numbers and own.value_range != spec.value_range):
             return dataset
         black, white = 0.0, 1.0  # of the data, on the model's range
-        if own.container == spec.container != "uint8":  # the same number is the same grey
+        if same_numbers:
             low, high = spec.value_range
             black, white = ((end - low) / (high - low) for end in own.value_range)
         shade = black + values * ((white - black) / (own.levels - 1))

@@ -217,7 +217,7 @@ def _decode_deep(image: Image.Image, stream: BinaryIO) -> tuple[Deep, list[str]]
             bands = bands.view(np.uint32)
     bands = bands.transpose(2, 0, 1) if bands.ndim == 3 else bands[None]
     if container == "uint16" and tags and tags.get(_PHOTOMETRIC) == 0:  # white is zero
-        top = 2 ** max(tags.get(_BITS)) - 1
+        top = 2 ** max(tags[_BITS]) - 1
         bands, declared = top - bands, (0, top)
     if not np.isfinite(bands).all():
         raise ValueError("some pixels are no finite numbers")

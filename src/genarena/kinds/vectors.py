@@ -112,4 +112,4 @@ def save(values: np.ndarray, spec: VectorSpec, path: Path, columns: int | None =
 
 def to_tensor(values: np.ndarray) -> Tensor:
     """Stored values as a float64 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64))
+    return torch.from_numpy(np.require(values, np.float64, ("C", "W")))
