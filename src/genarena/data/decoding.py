@@ -25,7 +25,7 @@ import pooch
 from PIL import UnidentifiedImageError
 
 from ..errors import DataError, GenarenaError, StorageError
-from ..files import read_json, remove, sha256_of, write_atomic
+from ..files import read_json, remove, replacing, sha256_of, write_atomic
 from . import pictures
 from .arrays import open_array
 from .containers import named
@@ -276,7 +276,8 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content
     }
     target = cache_folder() / f"{key}.npy"
     if decoded.measures is not None:
-        np.save(_measures_path(target), decoded.measures, allow_pickle=False)
+        with replacing(_measures_path(target)) as side:
+            np.save(side, decoded.measures, allow_pickle=False)
     part.replace(target)
     write_atomic(target.with_suffix(".json"), json.dumps(record).encode())  # last: readers believe what has a record
     return replace(decoded, values=_view(open_array(target), good, grey))
@@ -294,7 +295,7 @@ def _load(key: str, members: Sequence[Member]) -> Decoded | None:
         values = open_array(path)
         if values.shape != tuple(record["shape"]) or values.dtype != (np.float32 if record["deep"] else np.uint8):
             return None
-        measures = np.load(_measures_path(path), allow_pickle=False) if record["deep"] else None
+        measures = open_array(_measures_path(path)) if record["deep"] else None
         if measures is not None and (measures.dtype != MEASURES or len(measures) != record["good"]):
             return None
         if record["sha256"] != sha256_of(path) or record["content"] != _content(members):
