@@ -75,8 +75,8 @@ def test_the_page_on_adding_models_shows_the_example_word_for_word():
 
 def test_the_guide_lists_every_use_and_exit_code():
     guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\|[^|]+\| `([a-z-]+)` \|.+\| `(genarena .+)` \|$", guide, re.MULTILINE)
-    assert dict(rows) == {use.name: use.command for use in USES.values()}
+    rows = re.findall(r"^\| ([^|]+) \| `([a-z-]+)` \|.+\| `(genarena .+)` \|$", guide, re.MULTILINE)
+    assert rows == [(use.aim, use.name, use.command) for use in USES.values()]
     codes = re.findall(r"^\| ([\d, ]+) \|", guide, re.MULTILINE)
     assert {int(code) for group in codes for code in group.split(",")} == set(EXIT_CODES)
 

@@ -118,22 +118,105 @@ def test_page_runs_nothing_and_asks_for_nothing(rendered: Page) -> None:
     assert css == [{"rel": "icon", "href": "data:,"}]
 
 
-def test_verdict_comes_first_and_names_the_winners(rendered: Page) -> None:
+def test_the_headline_is_english_and_the_pictures_come_first(rendered: Page) -> None:
     text = rendered.text
-    assert "For Generate: fidelity use ◆gan" in text
-    assert "For Reduce, ▲vae and ▼vaegan are too close to call" in text
-    assert "For Detect, undecided: ▲vae leads" in text
-    order = ["One line for each use", "Every use, every contender", "none picked by hand", "Learning curves One line"]
+    headline = [
+        "To draw realistic examples, use ◆gan To draw examples as varied as the data, use ▲vae",
+        "1 of 6 uses is undecided: what may settle it",
+        "Samples Real examples first",
+        "Undecided: Detect. Too close to call: Reduce.",
+        "5 seeds instead of 3 may settle it; the runs that are there are kept: cd '/home/me/my work' && genarena compare",
+    ]
+    order = [*headline, "One line for each use", "Before you rely on this", "Every use, every contender"]
     order += [
+        "Rows alternate",
+        "Learning curves One line",
         "How much detail",
         "Mean over the seeds",
         "What was held equal",
-        "what happened",
-        "About the data",
-        "Replace",
     ]
+    order += ["what happened", "About the data", "Ready to be pasted"]
     places = [text.index(words) for words in order]
     assert places == sorted(places)
+    assert rendered.all("img")[0]["alt"] == "Real examples"
+    assert "For Reduce: ▲vae and ▼vaegan are too close to call" in text  # a use whose aim the file does not tell
+    assert "To notice what is unlike the data: undecided, ▲vae leads" in text
+
+
+def test_what_would_settle_open_verdicts_is_told(tmp_path: Path) -> None:
+    value = unplotted()
+    detect = next(use for use in value["uses"] if use["name"] == "detect")
+    stuck = {**detect, "name": "reconstruct", "title": "Reconstruct", "settle": None}
+    value["uses"] = [detect, stuck]
+    text = page_of(tmp_path, value).text
+    assert "2 of 2 uses are undecided: what may settle them" in text
+    assert "may settle Detect; the runs" in text and "It is not more seeds that would settle Reconstruct:" in text
+    detect["settle"] = {"seeds": 5, "command": None}
+    assert "call genarena.compare again with seeds=5." in page_of(tmp_path, value).text
+    value["uses"] = [stuck]
+    text = page_of(tmp_path, value).text
+    assert "1 of 1 use is undecided" in text and "what may settle" not in text and "more seeds that" not in text
+    value["uses"] = comparison()["uses"][:2]
+    text = page_of(tmp_path, value).text
+    assert "No use is undecided" in text and "instead of 3" not in text
+
+
+def test_what_weakens_a_verdict_stands_beside_it(rendered: Page) -> None:
+    text = rendered.text
+    caveats = text[text.index("Before you rely on this") : text.index("Every use, every contender")]
+    for words in (
+        "1 of 30 runs did not finish",
+        "2 runs raised an alarm or a warning",
+        "Not converged: ▲vae still moved when the budget ended (Generate: diversity).",
+        "class 4 (seed 0), class 6 (seed 1), class 2 (seed 2)",
+        "3 exact copies across splits: test also in train.",
+        "1 file could not be used",
+        "2 notes on how the data were read",
+    ):
+        assert words in caveats, words
+    assert "within train" not in caveats and "val also" not in caveats
+    data = text[text.index("About the data") :]
+    assert "Exact copies: 12 within train, 3 test also in train." in data and "17 grey levels." in data
+    assert "Whether training had come to rest was not watched for it." in text  # detect has no curve
+
+
+def test_nothing_is_claimed_where_a_file_says_nothing(tmp_path: Path) -> None:
+    value = unplotted()
+    for key in ("duplicates", "notes", "quarantined"):
+        del value["data"][key]
+    for run in value["runs"]:
+        run.pop("hidden")
+    for use in value["uses"]:
+        use.pop("settle", None), use.pop("moving", None)
+    text = page_of(tmp_path, value).text
+    for words in ("Hidden from training", "copies", "notes on how", "could not be used", "instead of 3"):
+        assert words not in text
+    assert "Not converged: Generate: diversity." in text
+
+
+def test_metrics_are_folded_by_feature_space(rendered: Page) -> None:
+    text = rendered.text
+    assert len([a for a in rendered.all("details") if "fold" in a.get("class", "")]) == 3
+    places = [text.index(f"Feature space {space} ") for space in ("classifier", "random-conv")]
+    places.append(text.index("Without a feature space"))
+    assert places == sorted(places)
+    assert "Feature space classifier 2 metrics: FD∞, Recall" in text
+    assert "32 dimensions, trained on train split: 97.5 % test accuracy." in text
+    assert "Without a feature space 3 metrics: Sharpness ratio, Reconstruction error, Density (whitened PCA)" in text
+
+
+def test_whoever_cannot_see_or_has_a_phone_reaches_everything(rendered: Page) -> None:
+    ids = {attributes["id"] for _, attributes in rendered.elements if "id" in attributes}
+    links = [a["href"].removeprefix("#") for a in rendered.all("a")]
+    assert links[0] == "verdict" and set(links) <= ids
+    assert len(rendered.all("caption")) == len(rendered.all("table"))
+    assert len(rendered.all("figcaption")) == len(rendered.all("figure"))
+    matrices = [a for a in rendered.all("table") if "matrix" in a.get("class", "")]
+    assert len(matrices) == 1 + 3 + 1 and all(a["role"] == "table" for a in matrices)
+    labels = [a for a in rendered.all("span") if a.get("class", "").startswith("label")]
+    rows = len(comparison()["uses"]) * 5 + len(comparison()["metrics"]) * (5 + 1) + 8 * 5
+    assert len(labels) == rows  # every cell names its contender where the head of its column is out of sight
+    assert all(a.get("tabindex") == "0" for a in rendered.all("div") if "scroll" in a.get("class", ""))
 
 
 def test_matrix_shows_values_flags_and_reasons(rendered: Page) -> None:
@@ -146,7 +229,7 @@ def test_matrix_shows_values_flags_and_reasons(rendered: Page) -> None:
 
 def test_failures_protocol_and_commands_are_told(rendered: Page) -> None:
     text = rendered.text
-    assert "1 of 15 runs did not finish" in text
+    assert "1 of 30 runs did not finish" in text
     assert "two rollbacks did not help" in text
     assert "samplers' parameter counts differ by more than 5 %: pca 1,056, vae 55,105" in text
     assert "Not used: on this space a blurred copy scores better than real data" in text
@@ -154,6 +237,7 @@ def test_failures_protocol_and_commands_are_told(rendered: Page) -> None:
     assert comparison()["evaluator"]["hash"] in text and comparison()["data"]["fingerprint"] in text
     for use in comparison()["uses"]:
         assert use["command"] in text
+    assert "Replace DATA by a file or folder of yours." in text and "Replace DIR" not in text
 
 
 def test_pictures_are_embedded_with_alternative_text(rendered: Page) -> None:
@@ -232,7 +316,7 @@ def test_runs_that_all_failed_still_give_a_report(tmp_path: Path) -> None:
         use.update(verdict="not possible", winner=None, leader=None, runner_up=None, difference=None, command=None)
         use["cells"] = {}
     page = page_of(tmp_path, value)
-    assert "15 of 15 runs did not finish" in page.text
+    assert "30 of 30 runs did not finish" in page.text
     assert "no contender can be named" in page.text and "out of memory" in page.text
 
 
@@ -363,9 +447,15 @@ def test_numbers_read_well(value: float | None, text: str) -> None:
     ("ends", "text"),
     [
         ((6.8213, 6.31, 7.44), ("6.8", "6.3 to 7.4")),
-        ((1234.5, 1100.0, 1400.0), ("1,234", "1,100 to 1,400")),
+        ((1234.5, 1100.0, 1400.0), ("1,230", "1,100 to 1,400")),
+        ((1667482.45, 1395481.47, 1943819.39), ("1,670,000", "1,400,000 to 1,940,000")),
+        ((0.9719, 0.9018, 1.0), ("0.97", "0.90 to 1.00")),
         ((0.003, -0.006, 0.012), ("0.003", "−0.006 to 0.012")),
+        ((-148.8596, -149.6498, -147.9941), ("−148.9", "−149.6 to −148.0")),
+        ((0.0107, 0.010695, 0.010705), ("0.010700", "0.010695 to 0.010705")),
+        ((2.3e-9, 2.1e-9, 2.4e-9), ("2.3×10⁻⁹", "2.1×10⁻⁹ to 2.4×10⁻⁹")),
         ((2.0, 2.0, 2.0), ("2", "2 to 2")),
+        ((0.1 + 0.2, 0.3, 0.1 + 0.2), ("0.300", "0.300 to 0.300")),
         ((2.5, None, 3.0), ("2.50", "")),
         ((None, None, None), ("—", "")),
     ],
@@ -374,9 +464,17 @@ def test_intervals_carry_no_idle_decimals(ends: tuple[float | None, ...], text: 
     assert interval(*ends) == text
 
 
+def test_an_interval_has_one_or_two_digits_of_its_own() -> None:
+    for width in np.geomspace(0.01, 5, 61):
+        ends = interval(3.0, 3.0, 3.0 + width)[1].split(" to ")
+        first, second = (len(end.partition(".")[2]) for end in ends)
+        assert first == second and 7 < width * 10**first < 72
+
+
 def test_an_end_that_is_not_zero_does_not_look_like_it() -> None:
-    assert interval(0.6, 0.03, 1.1) == ("0.60", "0.03 to 1.10")
-    assert interval(-0.6, -1.1, -0.004) == ("−0.600", "−1.100 to −0.004")
+    assert interval(0.6, 0.03, 1.1) == ("0.6", "just above 0 to 1.1")
+    assert interval(-0.3, -0.6, -0.004) == ("−0.30", "−0.60 to just below 0")
+    assert interval(0.00137, 4e-7, 0.0029) == ("0.0014", "just above 0 to 0.0029")
     assert interval(0.5, 0.0, 1.1) == ("0.5", "0.0 to 1.1")  # a bound
     assert interval(0.6, -1e-9, 1.1) == ("0.6", "0.0 to 1.1")  # as good as zero
 
@@ -445,7 +543,7 @@ def test_the_documented_example_is_valid(tmp_path: Path) -> None:
     assert example
     (tmp_path / "comparison.json").write_text(example[1], encoding="utf-8")
     assert read_comparison(tmp_path).contenders
-    assert "For Generate: fidelity use" in page_of(tmp_path).text
+    assert "For Generate: fidelity, use ▲gan" in page_of(tmp_path).text
 
 
 def test_report_imports_neither_torch_nor_the_rest_of_genarena() -> None:

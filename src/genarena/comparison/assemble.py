@@ -264,6 +264,7 @@ def _use(
     return {
         "name": use.name,
         "title": use.title,
+        "aim": use.aim,
         "question": use.question,
         "metric": found.metric,
         "unit": metric.unit,

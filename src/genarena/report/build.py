@@ -7,8 +7,9 @@ no script and asks for nothing from anywhere; its Content-Security-Policy says s
 from __future__ import annotations
 
 import math
+import shlex
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from genarena.files import write_atomic
 from genarena.report import plots
 from genarena.report.numbers import DASH, interval, number
 from genarena.report.pictures import Picture, embed_picture
-from genarena.report.schema import Better, Cell, Comparison, Metric, Run, Use, read_comparison
+from genarena.report.schema import Better, Cell, Comparison, Contender, Metric, Run, Settle, Use, read_comparison
 
 FILENAME = "report.html"
 BETTER = {"low": "lower is better", "high": "higher is better", "one": "best at 1", "half": "best at ½", None: ""}
+PLACEHOLDERS = ("DIR", "DATA", "CLASS")  # that a command may leave to be filled in
 # Samplers whose parameter counts differ by more are not compared like with like, and the report says so.
 PARAMETER_TOLERANCE = 1.05
 
@@ -31,7 +33,7 @@ PARAMETER_TOLERANCE = 1.05
 GALLERIES = {
     "samples": (
         "Samples",
-        "Drawn by each contender, none picked by hand, with real examples first.",
+        "Real examples first, then what each contender draws, none picked by hand.",
         "sample",
     ),
     "reconstructions": (
@@ -100,6 +102,7 @@ def _context(comparison: Comparison, folder: Path) -> dict[str, Any]:
     names = [contender.name for contender in comparison.contenders]
     order = {name: index for index, name in enumerate(names)}
     failed = [run for run in comparison.runs if run.status != "done"]
+    galleries = _galleries(comparison, folder)
     return {
         "c": comparison,
         "order": order,
@@ -107,17 +110,23 @@ def _context(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "glyphs": [plots.GLYPHS[i % len(plots.GLYPHS)] for i in range(len(names))],
         "palette": {theme: [plots.color(i, theme) for i in range(len(names))] for theme in ("light", "dark")},
         "better": BETTER,
+        "purposes": {use.name: _purpose(use) for use in comparison.uses},
         "headlines": _headlines(comparison.uses),
+        "open": _open(comparison.uses),
         "matrix": [_matrix_row(use, names) for use in comparison.uses],
-        "galleries": _galleries(comparison, folder),
+        "strip": next((gallery for gallery in galleries if gallery.kind == "samples"), None),
+        "galleries": [gallery for gallery in galleries if gallery.kind != "samples"],
         "curves": _curves(comparison, order),
         "spectra": plots.power_spectra(comparison.spectra, order) if comparison.spectra else None,
-        "metric_rows": [_metric_row(metric, names) for metric in comparison.metrics],
+        "metric_groups": _metric_groups(comparison, names),
         "unequal": _unequal_samplers(comparison),
-        "parts": _ordered(part for contender in comparison.contenders for part in contender.parameters),
+        "sizes": _sizes(comparison.contenders, comparison.runs),
         "failed": failed,
         "warned": [run for run in comparison.runs if run.warnings or run.rollbacks or run.alarms],
-        "cost": {name: _cost([run for run in comparison.runs if run.contender == name]) for name in names},
+        "moving": _moving(comparison.uses),
+        "hidden": _hidden(comparison.runs),
+        "copies": {place: count for place, count in comparison.data.duplicates.items() if count},
+        "blanks": [word for word in PLACEHOLDERS if any(word in _words(use.command) for use in comparison.uses)],
     }
 
 
@@ -125,13 +134,76 @@ def _ordered(items: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(items))
 
 
-def _headlines(uses: Sequence[Use]) -> list[tuple[str, list[str]]]:
-    """Winners in the order of their first win, each with the titles of what it is best for."""
-    won: dict[str, list[str]] = {}
+def _purpose(use: Use) -> tuple[str, str]:
+    """What a use is for, as a sentence begins: "to", "draw realistic examples"."""
+    return ("to", use.aim) if use.aim else ("for", use.title)
+
+
+def _headlines(uses: Sequence[Use]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Winners in the order of their first win, each with the purposes it is best for."""
+    won: dict[str, list[tuple[str, str]]] = {}
     for use in uses:
         if use.verdict == "winner" and use.winner is not None:
-            won.setdefault(use.winner, []).append(use.title)
+            won.setdefault(use.winner, []).append(_purpose(use))
     return list(won.items())
+
+
+@dataclass(frozen=True)
+class Open:
+    """Titles of the uses without a winner, and what may settle those that wait for more seeds."""
+
+    uses: int
+    undecided: list[str]
+    close: list[str]
+    impossible: list[str]
+    settle: Settle | None
+    settled: list[str]
+
+    @property
+    def beyond_seeds(self) -> list[str]:
+        return [title for title in self.undecided if title not in self.settled]
+
+
+def _open(uses: Sequence[Use]) -> Open:
+    def titled(verdict: str) -> list[str]:
+        return [use.title for use in uses if use.verdict == verdict]
+
+    waiting = [use for use in uses if use.verdict == "undecided" and use.settle]
+    settle = next((use.settle for use in waiting), None)
+    return Open(
+        len(uses),
+        titled("undecided"),
+        titled("too close to call"),
+        titled("not possible"),
+        settle,
+        [use.title for use in waiting],
+    )
+
+
+def _moving(uses: Sequence[Use]) -> dict[str, list[str]]:
+    """Contenders that had not converged, each with the titles of the uses where it mattered."""
+    moving: dict[str, list[str]] = {}
+    for use in uses:
+        for name in use.moving:
+            moving.setdefault(name, []).append(use.title)
+    return moving
+
+
+def _hidden(runs: Sequence[Run]) -> dict[str, list[int]]:
+    """Classes that training did not see, each with the seeds it was hidden from."""
+    hidden: dict[str, list[int]] = {}
+    for run in runs:
+        if run.hidden is not None and run.seed not in hidden.setdefault(run.hidden, []):
+            hidden[run.hidden].append(run.seed)
+    return hidden
+
+
+def _words(command: str | None) -> list[str]:
+    """A command's words, as a shell would read them."""
+    try:
+        return shlex.split(command or "")
+    except ValueError:  # no shell would
+        return []
 
 
 @dataclass(frozen=True)
@@ -200,7 +272,7 @@ class Gallery:
     @property
     def columns(self) -> int:
         """Pictures in a row of a wide page: those that leave no orphan in the last row."""
-        return {3: 3, 5: 5, 6: 3, 9: 3, 10: 5}.get(len(self.figures), 4)
+        return {3: 3, 5: 5, 6: 6, 9: 5, 10: 5}.get(len(self.figures), 4)
 
 
 def _galleries(comparison: Comparison, folder: Path) -> list[Gallery]:
@@ -259,10 +331,45 @@ class ScoreView:
 @dataclass(frozen=True)
 class MetricRow:
     metric: Metric
+    title: str
     scores: list[ScoreView]
 
 
-def _metric_row(metric: Metric, names: Sequence[str]) -> MetricRow:
+@dataclass(frozen=True)
+class MetricGroup:
+    """The metrics of one feature space, or those that need none."""
+
+    title: str
+    about: str
+    rows: list[MetricRow]
+
+    @property
+    def names(self) -> list[str]:
+        return _ordered(row.title for row in self.rows)
+
+
+def _metric_groups(comparison: Comparison, names: Sequence[str]) -> list[MetricGroup]:
+    """Metrics by feature space, those of deciding spaces first and those of none last."""
+    spaces = {space.id: space for space in comparison.evaluator.spaces} if comparison.evaluator else {}
+    deciding = [detail for use in comparison.uses if (detail := use.metric.partition("/")[2]) in spaces]
+
+    def rows(of: str | None) -> Iterator[MetricRow]:
+        for metric in comparison.metrics:
+            detail = metric.name.partition("/")[2]
+            if (detail if detail in spaces else None) == of:
+                yield _metric_row(metric, metric.title.removesuffix(f" ({of})"), names)
+
+    groups = []
+    for name in _ordered([*deciding, *spaces]):
+        space = spaces[name]
+        about = f"{space.dim} dimensions" + (f", trained on {space.trained_on}" if space.trained_on else "")
+        about += f": {space.detail}" if space.detail else ""
+        groups.append(MetricGroup(f"Feature space {name}", about, list(rows(name))))
+    groups.append(MetricGroup("Without a feature space", "", list(rows(None))))
+    return [group for group in groups if group.rows]
+
+
+def _metric_row(metric: Metric, title: str, names: Sequence[str]) -> MetricRow:
     scores = {name: metric.scores[name] for name in names if name in metric.scores}
     distances = {
         name: _distance(score.mean, metric.better)
@@ -280,7 +387,7 @@ def _metric_row(metric: Metric, names: Sequence[str]) -> MetricRow:
         seeds = ", ".join(f"{seed}: {number(result)}" for seed, result in score.by_seed.items())
         return ScoreView(name, value, text, score.reason or "", best, seeds)
 
-    return MetricRow(metric, [view(name) for name in names])
+    return MetricRow(metric, title, [view(name) for name in names])
 
 
 def _distance(value: float, better: Better) -> float | None:
@@ -297,18 +404,27 @@ def _unequal_samplers(comparison: Comparison) -> list[tuple[str, int]]:
     return counts if sizes and max(sizes) > PARAMETER_TOLERANCE * min(sizes) else []
 
 
-def _cost(runs: Sequence[Run]) -> dict[str, float | None]:
-    """What the finished runs of one contender took: medians over its runs."""
-    fields = (
-        "images",
-        "train_seconds",
-        "cpu_seconds",
-        "images_per_second",
-        "sample_images_per_second",
-        "peak_memory_mb",
-    )
-    costs: dict[str, float | None] = {}
-    for field in fields:
-        values = [v for run in runs if run.status == "done" and (v := getattr(run, field)) is not None]
-        costs[field] = statistics.median(values) if values else None
-    return costs
+COSTS = {
+    "images": "images seen",
+    "train_seconds": "training seconds",
+    "cpu_seconds": "CPU seconds",
+    "images_per_second": "training images/s",
+    "sample_images_per_second": "sampling images/s",
+    "peak_memory_mb": "peak memory, MB",
+}
+
+
+def _sizes(contenders: Sequence[Contender], runs: Sequence[Run]) -> list[tuple[str, list[float | None]]]:
+    """Parameters by part, then what the finished runs took (medians over them): a row each, a column a contender."""
+    parts = _ordered(part for contender in contenders for part in contender.parameters)
+    counts: list[tuple[str, list[float | None]]] = [
+        (f"{part} parameters", [contender.parameters.get(part) for contender in contenders]) for part in parts
+    ]
+
+    def median(contender: str, field: str) -> float | None:
+        of = [getattr(run, field) for run in runs if run.contender == contender and run.status == "done"]
+        values = [value for value in of if value is not None]
+        return statistics.median(values) if values else None
+
+    costs = [(title, [median(contender.name, field) for contender in contenders]) for field, title in COSTS.items()]
+    return [*counts, *costs]

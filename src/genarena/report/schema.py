@@ -158,6 +158,7 @@ class Settle(Record):
 class Use(Record):
     name: str
     title: str
+    aim: str = ""
     question: str
     metric: str
     unit: str = ""

@@ -73,6 +73,8 @@ class Use:
     Attributes
     ----------
     name, title, question : str
+    aim : str
+        What somebody wants to do, after "to".
     needs : tuple of str
         Capabilities of which a model must have one to serve; empty where any model can.
     view : {"all", "detect"}
@@ -104,6 +106,7 @@ class Use:
 
     name: str
     title: str
+    aim: str
     question: str
     needs: tuple[Capability, ...]
     metrics: Callable[[Sequence[str]], list[str]]

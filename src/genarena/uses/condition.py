@@ -98,6 +98,7 @@ def _training_value(context: Context, samples: np.ndarray, labels: np.ndarray) -
 CONDITION = Use(
     name="condition",
     title="Generate a wanted class",
+    aim="draw examples of a wanted class",
     question="Whose examples of a class are what was asked for?",
     needs=("condition",),
     metrics=lambda spaces: ["label_agreement"],

@@ -23,6 +23,7 @@ def measure(context: Context) -> dict[str, Score]:
 COST = Use(
     name="cost",
     title="Cost",
+    aim="spend little",
     question="Which one is cheapest to train under this budget?",
     needs=(),
     metrics=lambda spaces: ["cpu_seconds"],

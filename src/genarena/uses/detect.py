@@ -85,6 +85,7 @@ def _auroc(known: np.ndarray, unknown: np.ndarray) -> float:
 DETECT = Use(
     name="detect",
     title="Detect",
+    aim="notice what is unlike the data",
     question="Which one notices examples of a kind it never saw?",
     needs=("anomaly_score",),
     metrics=lambda spaces: ["auroc"],

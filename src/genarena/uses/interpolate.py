@@ -50,6 +50,7 @@ def interpolations(fitted: FittedModel, examples: np.ndarray, count: int, seed: 
 INTERPOLATE = Use(
     name="interpolate",
     title="Interpolate",
+    aim="walk from one example to another",
     question="Whose ways between two examples are the most direct through real-looking ones?",
     needs=("encode", "sample"),
     metrics=lambda spaces: [f"path_length/{space}" for space in spaces],

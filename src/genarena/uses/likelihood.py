@@ -40,6 +40,7 @@ def measure(context: Context) -> dict[str, Score]:
 LIKELIHOOD = Use(
     name="likelihood",
     title="Likelihood",
+    aim="know how probable data are",
     question="Which one finds unseen data most probable?",
     needs=("log_prob",),
     metrics=lambda spaces: ["log_likelihood"],

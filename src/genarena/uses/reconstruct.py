@@ -17,6 +17,7 @@ def measure(context: Context) -> dict[str, Score]:
 RECONSTRUCT = Use(
     name="reconstruct",
     title="Reconstruct",
+    aim="rebuild examples from short codes",
     question="Which one gives unseen examples back most faithfully?",
     needs=("reconstruct",),
     metrics=lambda spaces: ["mse", f"feature_distance/{spaces[0]}"],

@@ -78,6 +78,7 @@ def measure(context: Context) -> dict[str, Score]:
 REDUCE = Use(
     name="reduce",
     title="Reduce",
+    aim="get short codes for another program",
     question="Whose code tells a simple classifier most, with few labels and with many?",
     needs=("encode",),
     metrics=lambda spaces: ["probe_accuracy"],
