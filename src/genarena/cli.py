@@ -16,15 +16,53 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from . import __version__, cli_latent, cli_model
-from .cli_common import Data, DataDir, For, Json, Range, Run, say, say_notes, show, show_json
+from .cli_common import (
+    Data,
+    DataDir,
+    For,
+    Json,
+    Range,
+    Run,
+    complete_model,
+    complete_use,
+    say,
+    say_notes,
+    show,
+    show_json,
+)
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, StorageError, UsageError, one_line
-from .files import LARGEST_YAML, parse_yaml, read_bytes
+from .settings import add_settings, read_settings
 
 if TYPE_CHECKING:
     from .data import Dataset
 
+KEEP = "Keep house"
+PANELS = {  # of the help page, by where a verb is written
+    __name__: "Train and compare",
+    cli_model.__name__: "Use a trained model",
+    cli_latent.__name__: "Look into a trained model",
+}
+
+
+class Verbs(typer.core.TyperGroup):
+    """The verbs by what they are for, in the order they are written in."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write one section a panel."""
+        panels: dict[str, list[tuple[str, str]]] = {panel: [] for panel in (*PANELS.values(), KEEP)}
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None)
+            panel = panel if isinstance(panel, str) else PANELS[command.callback.__module__]
+            panels[panel].append((name, command.get_short_help_str(limit=200)))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+
 app = typer.Typer(
     name="genarena",
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=True,
     rich_markup_mode=None,
@@ -48,7 +86,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved conf
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="A model's name, or file.py:Class.")],
+    model: Annotated[str, typer.Argument(help="A model's name, or file.py:Class.", autocompletion=complete_model)],
     data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; the same command goes on where it stopped.")],
     budget: Budget = None,
@@ -91,13 +129,24 @@ def train(
 def compare(
     data: Data,
     out: Annotated[Path | None, typer.Option(help="Folder (default: arena-DATA); the same command goes on.")] = None,
-    models: Annotated[str | None, typer.Option(help="Names or file.py:Class, separated by commas.")] = None,
-    budget: Budget = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            help="Names, file.py:Class or name=model:key=value, separated by commas.", autocompletion=complete_model
+        ),
+    ] = None,
+    budget: Annotated[str | None, typer.Option(help="Of each run: '200k images', '20 epochs', '10 min'.")] = None,
+    total: Annotated[
+        str | None, typer.Option(help="Of all runs together, shared out evenly: '30 min' of wall clock, '5M images'.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Training seeds a model.")] = 3,
     jobs: Annotated[
         int | None, typer.Option(help="Runs at a time (default: one a core, at most 4; one on a GPU).")
     ] = None,
-    use: Annotated[str | None, typer.Option("--for", help="Only this use, and only the runs it needs.")] = None,
+    use: Annotated[
+        str | None,
+        typer.Option("--for", help="Only this use, and only the runs it needs.", autocompletion=complete_use),
+    ] = None,
     setting: Set = None,
     config: Config = None,
     device: Device = "auto",
@@ -136,42 +185,35 @@ def compare(
     dataset = _open(data, size, value_range, data_dir, max_bad)
     if not quiet:
         say_notes(dataset)
-    names = [name.strip() for name in models.split(",")] if models else list(comparison.DEFAULT_MODELS)
-    settings = _settings(setting, config)
     plan = comparison.make_plan(
         dataset,
-        models=names,
+        models=[name.strip() for name in models.split(",")] if models else comparison.DEFAULT_MODELS,
         budget=budget,
+        total=total,
+        jobs=jobs,
+        threads=threads,
         seeds=seeds,
         use=use,
-        settings=settings,
+        settings=_settings(setting, config),
         device=device,
         checkpoint=checkpoint,
         normal=normal,
     )
     if dry_run:
+        say(plan.describe())
         show_json(plan.to_json())
         return
     folder = out or Path(f"arena-{Path(data).stem}")
     with Board(plan, quiet=quiet) as board:
         result = comparison.compare(
             dataset,
+            plan,
             folder,
-            models=names,
-            budget=budget,
-            seeds=seeds,
-            use=use,
-            settings=settings,
-            device=device,
-            jobs=jobs,
-            threads=threads,
             samples=samples,
             evaluator=evaluator,
             features=features,
             features_net=features_net,
             stall_seconds=stall,
-            checkpoint=checkpoint,
-            normal=normal,
             command="genarena " + shlex.join(sys.argv[1:]),
             source=data,
             say=board.say,
@@ -198,6 +240,21 @@ def report(folder: Annotated[Path, typer.Argument(help="A comparison's folder.")
 
 
 @app.command()
+def view(folder: Annotated[Path, typer.Argument(help="A comparison's folder.")]) -> None:
+    """Open the report of a comparison in the browser."""
+    import webbrowser
+
+    from .report import build_report
+
+    page = folder / "report.html"
+    if not page.is_file():
+        page = build_report(folder)
+    show(page)
+    if not webbrowser.open(page.resolve().as_uri()):
+        say("no browser answers here: open that file in one.")
+
+
+@app.command()
 def models(as_json: Json = False) -> None:
     """The models, and what each can do."""
     from .catalogue import capability_rows
@@ -205,6 +262,9 @@ def models(as_json: Json = False) -> None:
 
     rows = capability_rows()
     if as_json:
+        for row in rows:
+            reasons = row["capabilities"].items()
+            row["capabilities"] = {name: {"can": why is None, "reason": why} for name, why in reasons}
         show_json(rows)
     else:
         capability_table(rows)
@@ -230,7 +290,7 @@ def inspect(
         inspection(found)
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def doctor(run: Run, use: For = None, as_json: Json = False) -> None:
     """Check every file of a run: checkpoints against their hashes, the model, what went wrong."""
     from .housekeeping import examine
@@ -250,7 +310,7 @@ def doctor(run: Run, use: For = None, as_json: Json = False) -> None:
         raise typer.Exit(4)
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def prune(
     folder: Annotated[Path, typer.Argument(help="A run or a comparison.")],
     keep: Annotated[
@@ -301,31 +361,8 @@ def _open(
 
 
 def _settings(pairs: list[str] | None, config: Path | None) -> dict[str, Any]:
-    """Settings from a YAML file, then from ``key.sub=value`` pairs (values are YAML)."""
-    settings: dict[str, Any] = {}
-    if config is not None:
-        try:
-            loaded = parse_yaml(read_bytes(config, LARGEST_YAML).decode())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"configuration '{config}' cannot be read: {error}.") from None
-        if not isinstance(loaded, dict):
-            raise UsageError(f"configuration '{config}' is not a mapping of settings.")
-        settings = loaded
-    for pair in pairs or []:
-        key, equals, text = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--set {pair}: write key=value.")
-        *path, last = key.split(".")
-        place = settings
-        for part in path:
-            place = place.setdefault(part, {})
-            if not isinstance(place, dict):
-                raise UsageError(f"--set {pair}: '{part}' is a value, not a group of settings.")
-        try:
-            place[last] = parse_yaml(text)
-        except ValueError:
-            place[last] = text
-    return settings
+    """Settings from a YAML file, then from pairs."""
+    return add_settings({} if config is None else read_settings(config), pairs or [], "--set ")
 
 
 def main() -> None:

@@ -15,9 +15,41 @@ if TYPE_CHECKING:
     from .data import Dataset
     from .fitted import FittedModel
 
-Data = Annotated[str, typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.")]
+# What the shell completes: said here again, since looking it up would import torch at every press of Tab.
+MODEL_NAMES = (
+    *("pca", "autoencoder", "vae", "gan", "dcgan", "vaegan", "cvae", "cgan", "cvaegan", "biggan", "stylegan"),
+)
+USE_NAMES = (
+    *("generate-fidelity", "generate-diversity", "condition", "reconstruct", "reduce", "detect", "interpolate"),
+    *("likelihood", "cost"),
+)
+DATA_NAMES = ("digits", "ring8", "grid25", "shapes", "stacked-digits", "mnist", "fashion-mnist")
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """The last of names separated by commas."""
+    *before, last = incomplete.split(",")
+    return [",".join([*before, name]) for name in MODEL_NAMES if name.startswith(last) and name not in before]
+
+
+def complete_use(incomplete: str) -> list[str]:
+    return [name for name in USE_NAMES if name.startswith(incomplete)]
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """A set's name; where none fits, the shell goes on with files."""
+    return [name for name in DATA_NAMES if name.startswith(incomplete)]
+
+
+Data = Annotated[
+    str,
+    typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.", autocompletion=complete_data),
+]
 Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]
-For = Annotated[str | None, typer.Option("--for", help="With a comparison: take its leader for this use.")]
+For = Annotated[
+    str | None,
+    typer.Option("--for", help="With a comparison: take its leader for this use.", autocompletion=complete_use),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the Python code that the model's folder brings.")]
 FeaturesNet = Annotated[
     str | None,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 import json
 from collections.abc import Callable
 from functools import cached_property
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from PIL import Image
 from torch import Tensor
 
 from .best import RECORD, WEIGHTS, read_best
@@ -68,6 +72,22 @@ class FittedModel:
         self.kind = kind_of(self.spec)
         self.device = torch.device(device)
         self.calibration: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        can = ", ".join(name.replace("_", " ") for name, why in self.capabilities().items() if why is None)
+        of = " x ".join(map(str, self.spec.shape))
+        return f"FittedModel({self.name!r} of {of}, {self.record.get('budget', 'not trained')}; can: {can})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the same, and samples where there are any."""
+        text = f"<p>{html.escape(repr(self))}</p>"
+        if self.capabilities()["sample"] is not None:
+            return text
+        picture = io.BytesIO()
+        grid = self.kind.picture(self.gallery(self.kind.picture_count(self.spec)), self.spec)
+        Image.fromarray(grid).save(picture, "PNG")
+        data = base64.b64encode(picture.getvalue()).decode("ascii")
+        return f"{text}<img alt='samples' style='min-width:320px;image-rendering:pixelated' src='data:image/png;base64,{data}'>"
 
     @property
     def name(self) -> str:

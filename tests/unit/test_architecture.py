@@ -24,6 +24,7 @@ RANK = {
     "precision": 0,
     "data": 2,
     "budget": 2,
+    "settings": 2,
     "events": 2,
     "checkpoint": 2,
     "report": 2,
@@ -46,14 +47,14 @@ RANK = {
     "catalogue": 8,
     "comparison": 9,
     "latent": 9,
-    "api": 10,
+    "api": 11,
     "console": 10,
     "housekeeping": 10,
-    "cli_common": 11,
-    "cli_latent": 12,
-    "cli_model": 12,
-    "cli": 13,
-    "__main__": 14,
+    "cli_common": 12,
+    "cli_latent": 13,
+    "cli_model": 13,
+    "cli": 14,
+    "__main__": 15,
 }
 
 # What a module may import where its rank alone would allow more; None is any lower rank.

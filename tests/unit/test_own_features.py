@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+import genarena
 from genarena import comparison
 from genarena.data.fields import Dataset, Field, ImageSpec, VectorSpec
 from genarena.errors import RunError, UsageError
@@ -92,7 +93,7 @@ def test_a_comparison_goes_on_with_the_same_features_and_refuses_others(
     data: Dataset, weights: Path, tmp_path: Path
 ) -> None:
     def compare(out: Path, **options: object) -> comparison.Comparison:
-        return comparison.compare(data, out, models=["pca"], seeds=1, budget="1 epochs", jobs=1, **options)
+        return genarena.compare(data, out, models=["pca"], seeds=1, budget="1 epochs", jobs=1, **options)
 
     out, own = tmp_path / "arena", {"features": weights, "features_net": NET}
     first = compare(out, **own)
@@ -118,7 +119,7 @@ def test_a_comparison_goes_on_with_the_same_features_and_refuses_others(
 def test_a_comparison_with_a_space_of_another_evaluator_goes_on(data: Dataset, folder: Path, tmp_path: Path) -> None:
     def compare(space: str) -> comparison.Comparison:
         features = folder / f"{space}.safetensors"
-        return comparison.compare(data, tmp_path, models=["pca"], seeds=1, budget="1 epochs", jobs=1, features=features)
+        return genarena.compare(data, tmp_path, models=["pca"], seeds=1, budget="1 epochs", jobs=1, features=features)
 
     assert compare("random-conv").record["evaluator"] == compare("random-conv").record["evaluator"]
     with pytest.raises(RunError, match="has an evaluator of its own"):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from genarena.budget import Budget
 from genarena.comparison import winner_folder
 from genarena.comparison.plan import Cell, Plan, make_plan
 from genarena.comparison.run import Worker, _outcome, _share, expected_seconds
@@ -215,3 +216,62 @@ def test_why_a_comparison_has_no_leader_for_a_use(tmp_path: Path) -> None:
         winner_folder(tmp_path, "reduce")
     with pytest.raises(UsageError, match=r"no leader for 'cost': it was not asked for\. Uses with a leader: detect"):
         winner_folder(tmp_path, "cost")
+
+
+def test_two_settings_of_a_model_meet_under_names_of_their_own(images: Any) -> None:
+    plan = make_plan(
+        images,
+        models=["vae", "vae@beta4=vae:beta=4:network.width=8", "wide=vae"],
+        settings={"wide": {"network": {"width": 64}}},
+    )
+    assert {c.name: (c.model, c.settings) for c in plan.contenders} == {
+        "pca": ("pca", {}),
+        "vae": ("vae", {}),
+        "vae@beta4": ("vae", {"beta": 4, "network": {"width": 8}}),
+        "wide": ("vae", {"network": {"width": 64}}),
+    }
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("vae", "'vae' is named twice: give one of them a name of its own, vae@2=vae:key=value"),
+        ("a/b=vae:beta=4", "write name=model:key=value"),
+        ("vae:beta=4", "write name=model:key=value"),
+        ("..=vae", "write name=model:key=value"),
+        ("b=", "write name=model:key=value"),
+        ("b=vea", "Did you mean 'vae'"),
+        ("b=vae:bita=4", "bita"),
+        ("b=vae:beta=", "beta"),
+    ],
+)
+def test_names_and_settings_that_are_none_are_refused(model: str, words: str, images: Any) -> None:
+    with pytest.raises(UsageError, match=words):
+        make_plan(images, models=["vae", model])
+
+
+@pytest.mark.parametrize(
+    ("total", "jobs", "budget"),
+    [
+        ("30 min", 1, "360 s"),  # five runs, one after the other
+        ("30 min", 2, "600 s"),  # three rounds of two
+        ("30 min", 100, "1800 s"),
+        ("1M images", 2, "200k images"),
+        ("10 epochs", 2, "2 epochs"),
+        ("2 s", 1, "1 s"),
+    ],
+)
+def test_a_total_is_shared_out_to_the_runs_that_train(total: str, jobs: int, budget: str, images: Any) -> None:
+    plan = make_plan(images, models=["vae"], seeds=5, use="likelihood", total=total, jobs=jobs)
+    assert len(plan.trained) == 5 and len(plan.cells) == 10
+    assert plan.budget == Budget.parse(budget)
+    with pytest.raises(UsageError, match="give one of the two"):
+        make_plan(images, models=["vae"], total=total, budget="3 epochs")
+
+
+def test_what_a_plan_comes_to_is_said(images: Any) -> None:
+    plan = make_plan(images, models=["vae", "gan"], seeds=3, use="generate-fidelity", budget="10 min")
+    assert plan.describe() == "6 runs x 10 min = 60 min of training, 3 more in closed form"
+    plan = make_plan(images, models=["pca"], seeds=1, use="likelihood", budget="10 min")
+    assert plan.describe() == "0 runs x 10 min of training, 1 more in closed form"

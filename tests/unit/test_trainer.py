@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 import torch
 
+import genarena
 from genarena import best
 from genarena import trainer as module
 from genarena.best import keep_best, read_best
 from genarena.budget import Budget
 from genarena.checkpoint import RunFolder, finite, read_tensors
 from genarena.comparison import cell as cells
-from genarena.comparison import compare
 from genarena.comparison import run as supervisor
 from genarena.comparison.measure import random_space, validation_monitor
 from genarena.data import Dataset, Loader, open_dataset
@@ -935,7 +935,7 @@ def test_a_comparison_measures_the_weights_it_was_asked_for(
     dataset, folder = open_dataset(bars[0]), tmp_path / "out"
     measured = {}
     for checkpoint in ("best", "last"):
-        record = compare(dataset, folder, settings=settings, jobs=1, checkpoint=checkpoint, **options).record
+        record = genarena.compare(dataset, folder, settings=settings, jobs=1, checkpoint=checkpoint, **options).record
         runs = {run["id"]: run for run in record["runs"]}
         assert record["plan"]["checkpoint"] == checkpoint
         assert runs["gan-0"]["checkpoint"] == checkpoint and runs["pca-0"]["checkpoint"] == "last"
@@ -947,4 +947,4 @@ def test_a_comparison_measures_the_weights_it_was_asked_for(
         measured[checkpoint] = fd["scores"]["gan"]["by_seed"]["0"]
     assert measured["last"] != measured["best"]
     with pytest.raises(UsageError, match="last or best"):
-        compare(dataset, tmp_path / "other", checkpoint="first", **options)
+        genarena.compare(dataset, tmp_path / "other", checkpoint="first", **options)

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..budget import Budget
 from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
-from ..errors import DataError, RunError, UsageError, whole
+from ..errors import DataError, RunError, UsageError
 from ..files import copy_file, only_files, read_json, write_json
-from ..fit import choose_device, duration
+from ..fit import duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
-from ..machine import cores
 from ..metrics import Evaluator
 from ..metrics.own import agreed, identity
 from ..own_code import Trust
-from ..report import build_report
+from ..report import build_report, notebook_html
 from ..uses import USES, find_use
 from .assemble import assemble
 from .measure import weights_of
@@ -33,7 +31,7 @@ from .run import STALL_SECONDS, Outcome, expected_seconds, run_cells
 Progress = Callable[[Cell, float, str], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """A finished comparison.
 
@@ -56,6 +54,13 @@ class Comparison:
     failed: list[Outcome]
     own: Mapping[str, type[Model]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {text}" for name, text in self.verdicts().items()]
+        return "\n".join([f"Comparison of {len(self.record['contenders'])} contenders, see '{self.report}'", *lines])
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.record, self.folder)
+
     def verdicts(self) -> dict[str, str]:
         """One sentence a use."""
         return {use["name"]: f"{use['verdict']}: {use['reason']}" for use in self.record["uses"]}
@@ -67,23 +72,14 @@ class Comparison:
 
 def compare(
     dataset: Dataset,
+    plan: Plan,
     out: str | Path,
     *,
-    models: Sequence[str | type[Model]] = DEFAULT_MODELS,
-    budget: str | Budget | None = None,
-    seeds: int = 3,
-    use: str | None = None,
-    settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
-    jobs: int | None = None,
-    threads: int | None = None,
     samples: int | None = None,
     evaluator: str | Path | None = None,
     features: str | Path | None = None,
     features_net: str | None = None,
     stall_seconds: float = STALL_SECONDS,
-    checkpoint: str = "last",
-    normal: str | int | None = None,
     command: str = "",
     source: str | None = None,
     say: Callable[[str], None] = lambda _: None,
@@ -94,14 +90,10 @@ def compare(
     Parameters
     ----------
     dataset : Dataset
+    plan : Plan
+        From `make_plan`.
     out : str or Path
         The comparison's folder.
-    models, budget, seeds, use, settings, device, checkpoint, normal
-        See `make_plan`.
-    jobs : int, optional
-        Runs at a time: by default one for each core up to four, one on a GPU.
-    threads : int, optional
-        CPU threads of each run; by default the cores shared among the jobs.
     samples : int, optional
         Samples compared; by default 5000, or as many as there are.
     evaluator : str or Path, optional
@@ -129,40 +121,33 @@ def compare(
         Where the folder cannot be written.
     """
     folder = Path(out)
-    plan = make_plan(
-        dataset,
-        models=models,
-        budget=budget,
-        seeds=seeds,
-        use=use,
-        settings=settings,
-        device=device,
-        checkpoint=checkpoint,
-        normal=normal,
-    )
     if not stall_seconds > 0:
         raise UsageError(f"stall={stall_seconds:g}: give a number of seconds.")
-    jobs, threads = share_cores(jobs, threads, device, len(plan.cells))
     with RunFolder(folder).lock():
-        _prepare(folder, plan, dataset, say)
+        plan = _prepare(folder, plan, dataset, say)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
         _say_what_cannot_be_measured(plan, judge, say)
         write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
-        each = f" with {threads} threads each" if threads else ""
-        say(f"{len(plan.cells)} runs of {plan.budget} by {len(plan.contenders)} contenders, {jobs} at a time{each}")
+        each = f" with {plan.threads} threads each" if plan.threads else ""
+        say(f"{plan.describe()}, {plan.jobs} at a time{each}")
         if plan.hidden:
             say(f"detect hides from training, with every seed: {', '.join(plan.hidden)}")
         trained = [c.name for c in plan.contenders if c.name not in plan.baselines()]
         forecast: list[float] = []
 
         def progress(cell: Cell, share: float, status: str) -> None:
-            if not forecast and (seconds := expected_seconds(folder, plan, trained, jobs)):
+            if not forecast and (seconds := expected_seconds(folder, plan, trained, plan.jobs)):
                 forecast.append(seconds)
                 say(f"training takes about {duration(seconds)}; measuring comes on top")
             on_progress(cell, share, status)
 
         outcomes = run_cells(
-            folder, plan, jobs=jobs, threads=threads, on_progress=progress, stall_seconds=stall_seconds
+            folder,
+            plan,
+            jobs=plan.jobs,
+            threads=plan.threads,
+            on_progress=progress,
+            stall_seconds=stall_seconds,
         )
         say("deciding")
         record = assemble(folder, plan, dataset, judge, outcomes, command=command, source=source)
@@ -174,18 +159,8 @@ def compare(
         return Comparison(folder, record, build_report(folder), failed, own)
 
 
-def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) -> tuple[int, int | None]:
-    """How many runs at a time, and the CPU threads of each."""
-    jobs = jobs if jobs is None else whole(jobs, "jobs", 1)
-    threads = threads if threads is None else whole(threads, "threads", 1)
-    if choose_device(device).type != "cpu":
-        return jobs or 1, threads
-    jobs = jobs or min(4, max(1, cores() // (threads or 1)), cells)
-    return jobs, threads or (max(1, cores() // jobs) if jobs > 1 else None)
-
-
-def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], None]) -> None:
-    """Write plan and data, or check that the folder's can become these."""
+def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], None]) -> Plan:
+    """Write plan and data, or check that the folder's can become these; returns what is to be done."""
     path = folder / "plan.json"
     plan = Plan.from_json(json.loads(json.dumps(plan.to_json())))  # as it will be read again
     if path.exists():
@@ -203,6 +178,8 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], No
             raise RunError(
                 f"'{folder}' hides {was} from training and not {', '.join(plan.hidden)}: choose another --out."
             )
+        if plan.total and plan.total == before.total:
+            plan = replace(plan, budget=before.budget)  # shared out when it began, maybe among other runs at a time
         left = ", ".join(sorted({c.name for c in before.contenders} - {c.name for c in plan.contenders}))
         if left:
             say(f"left out now, though their runs are kept: {left}")
@@ -214,6 +191,7 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], No
         write_json(path, plan.to_json())
     if not (folder / "data" / "dataset.json").exists():
         save_dataset(dataset, folder / "data")
+    return plan
 
 
 def _evaluator(
@@ -325,6 +303,7 @@ def evaluator_of(folder: Path, *, trust: Trust = False) -> Evaluator:
 
 __all__ = [
     "DEFAULT_MODELS",
+    "STALL_SECONDS",
     "Cell",
     "Comparison",
     "Outcome",

@@ -8,18 +8,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..budget import Budget
 from ..data import Dataset
 from ..errors import RunError, UsageError, did_you_mean, whole
 from ..fit import check_fits, choose_device, model_name
 from ..game import Game, Model
+from ..machine import cores
 from ..models import MODELS, find_model
 from ..own_code import OwnCode, refuse_while_loading, source_of
+from ..settings import add_settings
 from ..uses import USES, find_use, hidden_classes
 
 FORMAT = 1
 BASELINE = "pca"
 DEFAULT_MODELS = (BASELINE, "vae", "gan", "vaegan")
+_NAME = r"\w[\w.@-]{0,79}"  # of a contender, and so of its folders
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,10 @@ class Contender:
     Attributes
     ----------
     name : str
-        That of the table, or of the user's own class.
+        The model's, where it was given no other.
     settings : mapping
+    model : str
+        Its name in the table, or that of the user's own class.
     code : str or None
         The text of a user's own class, which every run is made from, whatever becomes of its file.
     file : str
@@ -41,27 +48,30 @@ class Contender:
 
     name: str
     settings: Mapping[str, Any]
+    model: str
     code: str | None = None
     file: str = field(default="", compare=False)
     own: type[Model] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, model: str | type[Model]) -> Contender:
-        """A name of the table, ``file.py:Class``, or a class; without settings yet."""
-        model_class = find_model(model) if isinstance(model, str) else model
+        """Of a name of the table, ``file.py:Class``, a class, or ``name=model:key=value:key=value``."""
+        alias, source, settings = _named(model) if isinstance(model, str) else ("", model, {})
+        model_class = find_model(source) if isinstance(source, str) else source
         if model_class in MODELS.values():
-            return cls(model_name(model_class), {})
-        source = source_of(model_class)
-        return cls(model_class.__name__, {}, source.text, str(source.path.absolute()), model_class)
+            name = model_name(model_class)
+            return cls(alias or name, settings, name)
+        name, code = model_class.__name__, source_of(model_class)
+        return cls(alias or name, settings, name, code.text, str(code.path.absolute()), model_class)
 
     @property
     def model_class(self) -> type[Model]:
         if self.code is None:
-            return find_model(self.name)
-        return self.own or OwnCode(Path(self.file), self.code).load(self.name, Model, "model")
+            return find_model(self.model)
+        return self.own or OwnCode(Path(self.file), self.code).load(self.model, Model, "model")
 
     def to_json(self) -> dict[str, Any]:
-        record = {"name": self.name, "settings": dict(self.settings)}
+        record = {"name": self.name, "model": self.model, "settings": dict(self.settings)}
         return record if self.code is None else {**record, "code": self.code, "file": self.file}
 
 
@@ -88,6 +98,12 @@ class Plan:
         Names of the classes that the view ``detect`` keeps from training.
     normal : str or None
         The class that the user called normal: then the detector that is handed over has seen no other.
+    total : str
+        The amount of training that was shared out to the runs, where it was one for all of them.
+    jobs : int
+        Runs at a time.
+    threads : int or None
+        CPU threads of each run; None lets each measure what is best.
     """
 
     contenders: tuple[Contender, ...]
@@ -99,6 +115,9 @@ class Plan:
     checkpoint: str = "last"
     hidden: tuple[str, ...] = ()
     normal: str | None = None
+    total: str = ""
+    jobs: int = 1
+    threads: int | None = None
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -137,6 +156,19 @@ class Plan:
         """Contenders fitted in closed form."""
         return [c.name for c in self.contenders if not issubclass(c.model_class, Game)]
 
+    @property
+    def trained(self) -> list[Cell]:
+        """The runs that take the budget: all but those of contenders fitted in closed form."""
+        closed = self.baselines()
+        return [cell for cell in self.cells if cell.contender not in closed]
+
+    def describe(self) -> str:
+        """How much training it is, in all."""
+        count, budget = len(self.trained), self.budget
+        sum_of_it = f" = {replace(budget, amount=budget.amount * count)}" if count > 1 else ""
+        closed = len(self.cells) - count
+        return f"{count} runs x {budget}{sum_of_it} of training" + (f", {closed} more in closed form" if closed else "")
+
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -149,6 +181,9 @@ class Plan:
             "checkpoint": self.checkpoint,
             "hidden": list(self.hidden),
             "normal": self.normal,
+            "total": self.total,
+            "jobs": self.jobs,
+            "threads": self.threads,
         }
 
     @classmethod
@@ -157,7 +192,7 @@ class Plan:
         try:
             if record["format"] > FORMAT:
                 raise RunError("the comparison was written by a newer genarena: upgrade to read it.")
-            if not all(re.fullmatch(r"\w[\w.-]{0,79}", entry["name"]) for entry in record["contenders"]):
+            if not all(re.fullmatch(_NAME, entry["name"]) for entry in record["contenders"]):
                 raise RunError("the comparison's plan names contenders that genarena does not write.")
             return cls(
                 tuple(_contender_from(entry) for entry in record["contenders"]),
@@ -169,6 +204,9 @@ class Plan:
                 _checkpoint(record.get("checkpoint", "last")),
                 tuple(str(name) for name in record.get("hidden", ())),
                 None if record.get("normal") is None else str(record["normal"]),
+                str(record.get("total", "")),
+                whole(record.get("jobs", 1), "jobs", 1),
+                None if record.get("threads") is None else whole(record["threads"], "threads", 1),
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise RunError(f"the comparison's plan cannot be read ({error}).") from None
@@ -179,10 +217,13 @@ def make_plan(
     *,
     models: Sequence[str | type[Model]] = DEFAULT_MODELS,
     budget: str | Budget | None = None,
+    total: str | Budget | None = None,
+    jobs: int | None = None,
+    threads: int | None = None,
     seeds: int = 3,
     use: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     checkpoint: str = "last",
     normal: str | int | None = None,
 ) -> Plan:
@@ -192,9 +233,17 @@ def make_plan(
     ----------
     dataset : Dataset
     models : sequence of str or type
-        Names, ``file.py:Class``, or classes that live in a file. The baseline ``pca`` always takes part.
+        Names, ``file.py:Class``, or classes that live in a file. The baseline ``pca`` always takes part. With a name of its
+        own and settings, ``vae@beta4=vae:beta=4``, a model takes part more than once.
     budget : str or Budget, optional
         Of every run.
+    total : str or Budget, optional
+        Of all runs together, in place of `budget`: each gets the same share. Of time it is what the wall clock shows while
+        `jobs` runs train at once; measuring comes on top.
+    jobs : int, optional
+        Runs at a time: by default one for each core up to four, one on a GPU.
+    threads : int, optional
+        CPU threads of each run; by default the cores shared among the jobs.
     seeds : int
         Training seeds: 0 to ``seeds - 1``.
     use : str, optional
@@ -218,7 +267,7 @@ def make_plan(
     names = [contender.name for contender in entered]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise UsageError(f"'{twice}' is named twice.")
+        raise UsageError(f"'{twice}' is named twice: give one of them a name of its own, {twice}@2={twice}:key=value.")
     given = dict(settings or {})
     known = {key for contender in entered for key in contender.model_class.Config.model_fields}
     for key in set(given) - set(names) - known:
@@ -256,7 +305,7 @@ def make_plan(
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     chosen = _checkpoint(checkpoint)
     where = choose_device(device).type
-    return Plan(
+    plan = Plan(
         contenders,
         tuple(range(seeds)),
         decided,
@@ -267,6 +316,45 @@ def make_plan(
         names_hidden,
         None if normal is None else str(normal),
     )
+    jobs, threads = share_cores(jobs, threads, where, len(plan.cells))
+    plan = replace(plan, jobs=jobs, threads=threads)
+    if total is None:
+        return plan
+    if budget is not None:
+        raise UsageError("budget is of each run and total of all of them together: give one of the two.")
+    return _shared_out(plan, Budget.parse(total))
+
+
+def share_cores(jobs: int | None, threads: int | None, device: str, cells: int) -> tuple[int, int | None]:
+    """How many runs at a time, and the CPU threads of each."""
+    jobs = jobs if jobs is None else whole(jobs, "jobs", 1)
+    threads = threads if threads is None else whole(threads, "threads", 1)
+    if device != "cpu":
+        return jobs or 1, threads
+    jobs = jobs or min(4, max(1, cores() // (threads or 1)), cells)
+    return jobs, threads or (max(1, cores() // jobs) if jobs > 1 else None)
+
+
+def _shared_out(plan: Plan, whole_of_it: Budget) -> Plan:
+    """The same comparison, each of its runs with an equal share of a total."""
+    at_once = plan.jobs if whole_of_it.unit == "seconds" else 1
+    amount = whole_of_it.amount / max(1, -(-len(plan.trained) // at_once))
+    if whole_of_it.unit != "epochs":
+        amount = max(1, int(amount))
+    return replace(plan, budget=replace(whole_of_it, amount=float(amount)), total=str(whole_of_it))
+
+
+def _named(source: str) -> tuple[str, str, dict[str, Any]]:
+    """Name of its own, model and settings of ``vae``, ``file.py:Class`` or ``name=model:key=value:key=value``."""
+    if "=" not in source:
+        return "", source, {}
+    name, _, rest = source.partition("=")
+    model, *pairs = re.split(r":(?=[\w.]+=)", rest)
+    if not re.fullmatch(_NAME, name) or not model:
+        raise UsageError(f"'{source}' is not understood: write name=model:key=value, such as vae@beta4=vae:beta=4.")
+    if name in MODELS and name != model:
+        raise UsageError(f"'{source}' would call {model} by another model's name: choose a name of its own.")
+    return name, model, add_settings({}, pairs)
 
 
 def _check_fits(contenders: Sequence[Contender], dataset: Dataset) -> None:
@@ -294,7 +382,7 @@ def _with_settings(contender: Contender, names: Sequence[str], settings: Mapping
     own = settings.get(name, {})
     if not isinstance(own, Mapping):
         raise UsageError(f"'{name}' is a contender: give it settings, {name}.key=value.")
-    merged = _merged(shared, own)
+    merged = _merged(shared, _merged(own, contender.settings))
     config.parse(merged)
     return replace(contender, settings=merged)
 
@@ -302,9 +390,8 @@ def _with_settings(contender: Contender, names: Sequence[str], settings: Mapping
 def _contender_from(entry: Mapping[str, Any]) -> Contender:
     """From a plan's record: of names and text, and no class of a process that is gone."""
     code = entry.get("code")
-    return Contender(
-        entry["name"], dict(entry["settings"]), None if code is None else str(code), str(entry.get("file", ""))
-    )
+    text = None if code is None else str(code)
+    return Contender(entry["name"], dict(entry["settings"]), str(entry["model"]), text, str(entry.get("file", "")))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class Quarantined:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """Named fields of equal length with fixed splits.
 
@@ -245,6 +245,12 @@ class Dataset:
     notes: tuple[str, ...] = ()
     quarantined: tuple[Quarantined, ...] = field(default=(), repr=False)
     files: tuple[str, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        """The size of every split and the specs, and no value."""
+        splits = ", ".join(f"{name} {len(rows):,}" for name, rows in self.splits.items())
+        specs = ", ".join(f"{name} {' x '.join(map(str, f.spec.shape))}".rstrip() for name, f in self.fields.items())
+        return f"Dataset({self.name!r}: {specs}; {splits})"
 
     @cached_property
     def schema(self) -> Schema:

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from genarena.report.build import build_report
+from genarena.report.notebook import notebook_html
 
-__all__ = ["build_report"]
+__all__ = ["build_report", "notebook_html"]
