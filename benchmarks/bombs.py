@@ -21,6 +21,7 @@ import struct
 import tempfile
 import time
 import traceback
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -292,6 +293,19 @@ def _(folder: Path) -> tuple[Feed, str]:
     ), "24,500,000,000 steps"
 
 
+@bomb("GIF: a hole of 490 MB behind its header")
+def _(folder: Path) -> tuple[Feed, str]:
+    content = _saved(Image.new("L", (16, 16)), "GIF")
+    return _in_folder(folder, "bomb.gif", content[:13] + bytes(768), 490_000_000), "490,000,000 steps"
+
+
+@bomb("PNG: a chunk of 490 MB that nobody knows, in a hole")
+def _(folder: Path) -> tuple[Feed, str]:
+    content = _saved(Image.new("L", (16, 16)), "PNG")
+    head = content[:33] + struct.pack(">I4s", 480_000_000, b"abCd")
+    return _in_folder(folder, "bomb.png", head, 490_000_000), "480,000,000 bytes"
+
+
 # ---- records
 
 
@@ -481,6 +495,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     print("| bomb | on disk, kB | would become | outcome | seconds | MB above the base |")
     print("|---|---|---|---|---|---|", flush=True)
     for name in BOMBS:

@@ -19,7 +19,7 @@ MAX_SCANS = 64
 """Of a JPEG, each of which passes over the whole picture; programs write a dozen."""
 
 _MAX_PARTS = 100_000  # chunks or segments of a file
-_MAX_CALLS = 4_000_000  # small reads of one file: a header without end is read byte by byte
+_MAX_CALLS = 1_000_000  # small reads of one file: a header without end is read byte by byte
 _MAX_AT_ONCE = 64 * 2**20  # bytes of a file that its decoder reads as a whole
 _MAX_TAGS = 64 * 2**20  # bytes of a TIFF's tags
 _MAX_NUMBERS = 1_000_000  # in a TIFF's tags

@@ -185,9 +185,9 @@ def _each(
                     results.append(use(stream))
                 except UnidentifiedImageError as error:
                     stream.seek(0)
-                    raise ValueError(named(stream.read(512)) or str(error)) from error
+                    raise ValueError(named(stream.read(512)) or "cannot identify image file") from error
         except Exception as error:  # on hostile bytes Pillow's and zipfile's decoders raise nearly anything
-            reason = str(error).split("<_io.", 1)[0].strip() or type(error).__name__
+            reason = str(error).strip() or type(error).__name__
             bad.append(Quarantined(member.path, reason))
         if progress:
             progress(stage, done, len(members))

@@ -35,7 +35,7 @@ FOREIGN = {
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused on their header alone, before a pixel is decoded."""
 
-MEMORY, MAX_RATIO = 256 * 2**20, 100
+MEMORY, MAX_RATIO = 256 * 2**20, 200
 """A picture may take so many bytes of memory while it is decoded, or so many times those of its file where that is more."""
 
 _BYTES_A_PIXEL = {"1": 3, "L": 3, "P": 9}  # in memory, with the copies that are made
