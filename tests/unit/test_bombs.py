@@ -148,7 +148,7 @@ LAUGHS = "\n".join(
     [
         (LAUGHS, "alias"),
         ("a: &a\n  <<: *a\n", "alias"),
-        ("[" * 600, "recursion"),
+        ("[" * 600 + "]" * 600, "recursion"),
         ("a: " + "9" * 10_000, "digits"),
         ("a: !!timestamp x", "NoneType"),
         ("a: !!python/object/apply:os.getcwd []", "constructor"),
@@ -522,5 +522,7 @@ def test_pictures_in_formats_that_are_not_read_are_counted(tmp_path: Path) -> No
     for i in range(9):
         (tmp_path / f"{i}.png").write_bytes(_saved(_noise(i), "PNG"))
     notes = open_dataset(tmp_path).notes
-    assert any("2 file(s) in HEIC" in note for note in notes) and any("1 file(s) in a camera's raw" in note for note in notes)
+    assert any("2 file(s) in HEIC" in note for note in notes) and any(
+        "1 file(s) in a camera's raw" in note for note in notes
+    )
     assert not any("no images" in note for note in notes)
