@@ -151,7 +151,7 @@ def test_few_dark_codes_are_not_two_levels() -> None:
     dark = _codes(high=3)
     data = open_dataset(dark)
     assert data.schema.target == ImageSpec(1, SIDE, SIDE, 256) and _stored(data).max() == 2
-    assert any("they fill 0.784 % of that" in note for note in data.notes)
+    assert any("they fill 0.784 % of that, 99 % of them only 0.784 %" in note for note in data.notes)
     assert _stored(open_dataset(dark, value_range=(0, 2))).max() == 255
 
 
@@ -328,6 +328,27 @@ def test_a_stray_value_is_asked_for() -> None:
     assert (np.delete(_stored(data)[:, 0], 3, 0) == np.delete(U, 3, 0)).all()
     assert any("were clipped" in note for note in data.notes)
     assert _stored(open_dataset(floats, value_range=(0, 1.5))).max() == 255
+    hot = U.astype(np.uint16)
+    hot[3, 4, 5] = 60_000
+    with pytest.raises(DataError, match=r"from 0 to 60000.*--range 0 255 clips.*--range 0 65535 keeps"):
+        open_dataset(hot)
+    spots = np.zeros((40, SIDE, SIDE), np.uint16)
+    spots[:, 4, 4], spots[:, 5, 5] = 65535, 30_000
+    assert _range(open_dataset(spots)) == (0, 65535)  # mostly black, and nothing speaks against it
+
+
+def test_rounding_to_256_levels_is_said() -> None:
+    assert any("rounded to 256 levels between 0 and 4095" in note for note in open_dataset(TWELVE).notes)
+    for exact in (U, U / 255, (U / 255).astype(np.float32), (U / 255).astype(np.float16), U.astype(np.uint16) * 257):
+        assert not any("rounded" in note for note in open_dataset(exact).notes)
+
+
+def test_pixels_that_are_no_numbers_are_set_aside(tmp_path: Path) -> None:
+    values = (U[:12] / 255).astype(np.float32)
+    values[5, 3, 3] = np.nan
+    data = open_dataset(_folder(tmp_path, [_tiff(v) for v in values], ".tif"))
+    assert [(q.path, q.reason) for q in data.quarantined] == [("005.tif", "some pixels are no finite numbers")]
+    assert (_stored(data)[:, 0] == np.delete(U[:12], 5, 0)).all()
 
 
 @pytest.mark.parametrize("value_range", [(1, 0), (0, 0), (0, float("nan")), (float("-inf"), 0)])

@@ -67,15 +67,16 @@ class Evidence:
     def of(cls, measures: np.ndarray) -> Evidence:
         """Of rows of `MEASURES` of one container."""
         steps, bits = measures["step"], measures["bits"]
-        declared = (float(measures["first"][0]), float(measures["last"][0]))
-        same = bool((measures["first"] == declared[0]).all() and (measures["last"] == declared[1]).all())
+        low, high = (float(measures[name][0]) for name in ("first", "last"))
+        same = bool((measures["first"] == low).all() and (measures["last"] == high).all())
         return cls(
             CONTAINERS[measures["container"][0]],
             float(measures["low"].min()),
             float(measures["high"].max()),
             -1 if (steps < 0).any() else int(np.gcd.reduce(steps)),
             int(bits.max()) if bits.all() else 0,
-            declared if same else None,  # what differs from file to file is a statistic of each, and no range
+            # What differs from file to file is a statistic of each, and no range.
+            (low, high) if same and np.isfinite([low, high]).all() and low < high else None,
         )
 
 
@@ -127,7 +128,7 @@ def _step(values: np.ndarray) -> int:
 def read_alone(found: Evidence) -> Reading:
     """How numbers of a set are to be read that nothing else is known of."""
     low, high = found.low, found.high
-    if found.declared and found.declared[0] < found.declared[1]:
+    if found.declared:
         return Reading(*found.declared, "as declared")
     if found.container == "uint8":
         return Reading(0, 1, "two levels") if high == 1 else Reading(0, 255, "8 bits")
@@ -177,15 +178,15 @@ def decide(values: np.ndarray, measures: np.ndarray, splits: Mapping[str, np.nda
                     "Bring them to one range, or say which it is: --range LOW HIGH (value_range)."
                 )
     reading = read_alone(Evidence.of(measures))
-    if not reading.convention:
-        for low in (0, -1):
-            outside = _outside(values, low, 1)
-            if outside <= CLIPPED:
-                raise DataError(
-                    f"'{name}' has pixel values from {reading.low:g} to {reading.high:g}, and all but {outside:.2g} of "
-                    f"them from {low} to 1: --range {low} 1 clips the others, --range {reading.low:g} {reading.high:g} "
-                    "keeps them (value_range)."
-                )
+    usual = ((0, 255),) if reading.convention and reading.high >= 4095 else () if reading.convention else _UNITS[:2]
+    for low, high in usual:
+        outside = _outside(values, low, high, but_zero=True)
+        if outside <= CLIPPED:
+            raise DataError(
+                f"'{name}' has pixel values from {float(values.min()):g} to {float(values.max()):g}, and all but "
+                f"{outside:.2g} of them lie from {low} to {high}: --range {low} {high} clips the others, "
+                f"--range {reading.low:g} {reading.high:g} keeps them (value_range)."
+            )
     return reading
 
 
@@ -234,14 +235,15 @@ def decide_like(values: np.ndarray, measures: np.ndarray, spec: ImageSpec, name:
     )
 
 
-def _outside(values: np.ndarray, low: float, high: float) -> float:
-    """Share of values outside of a range, by more than rounding."""
+def _outside(values: np.ndarray, low: float, high: float, *, but_zero: bool = False) -> float:
+    """Share of values, or of those that are not zero, outside of a range by more than rounding."""
     slack = _SLACK * (high - low)
-    count = 0
+    count, total = 0, 0 if but_zero else values.size
     for start in range(0, len(values), _CHUNK):
         part = values[start : start + _CHUNK]
         count += int(((part < low - slack) | (part > high + slack)).sum())
-    return count / values.size
+        total += int(np.count_nonzero(part)) if but_zero else 0
+    return count / max(total, 1)
 
 
 def to_codes(values: np.ndarray, reading: Reading, name: str, *, clip: bool = False) -> tuple[np.ndarray, list[str]]:
@@ -266,9 +268,14 @@ def to_codes(values: np.ndarray, reading: Reading, name: str, *, clip: bool = Fa
         return values, notes
     codes = np.empty(values.shape, np.uint8)
     scale = (CODES - 1) / (high - low)
+    finer = False
     for start in range(0, len(values), _CHUNK):
         part = (values[start : start + _CHUNK].astype(np.float64) - low) * scale
-        codes[start : start + _CHUNK] = np.clip(np.rint(part), 0, CODES - 1)
+        whole = np.rint(part)
+        finer = finer or bool((np.abs(part - whole) > 0.1).any())  # more than what floats of 16 bits lose
+        codes[start : start + _CHUNK] = np.clip(whole, 0, CODES - 1)
+    if finer:
+        notes.append(f"pixel values were rounded to {CODES} levels between {low:g} and {high:g}")
     return codes, notes
 
 
@@ -278,7 +285,8 @@ def filled(values: np.ndarray, measures: np.ndarray, reading: Reading) -> str:
     some = values[:: max(1, len(values) // 64)][:64]
     middle = np.quantile(some, (0.005, 0.995))
     shares = [min(100.0, 100 * float(b - a) / (reading.high - reading.low)) for a, b in ((low, high), middle)]
+    little = "only " if shares[1] < 10 else ""
     return (
         f"pixel values from {low:g} to {high:g} are read as {reading.text}: they fill {shares[0]:.3g} % of that, 99 % of "
-        f"them {shares[1]:.3g} % (another range: --range LOW HIGH)"
+        f"them {little}{shares[1]:.3g} % (another range: --range LOW HIGH)"
     )
