@@ -25,10 +25,12 @@ from .cli_common import (
     Run,
     complete_model,
     complete_use,
+    opened,
     say,
-    say_notes,
     show,
     show_json,
+    tell,
+    tell_opened,
 )
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, StorageError, UsageError, one_line
 from .settings import add_settings, read_settings
@@ -67,6 +69,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    result_callback=tell_opened,
     help="VAE or GAN? Trains both families on your data and says, with evidence, which to use for what.",
     epilog="Exit codes: " + "; ".join(f"{code} {meaning}" for code, meaning in EXIT_CODES.items()) + ".",
 )
@@ -111,12 +114,12 @@ def train(
     distributed.init(choose_device(device))
     try:
         dataset = _open(data, size, value_range, data_dir, max_bad)
-        if not quiet and distributed.is_main():
-            say_notes(dataset)
         decided = plan(model, dataset, budget=budget, seed=seed, settings=_settings(setting, config), device=device)
         if dry_run:
             show_json({k: v for k, v in decided.record.items() if k != "code"})
             return
+        if distributed.is_main() and not quiet:
+            tell(dataset)
         watched = "json" if as_json else "quiet" if quiet else "live"
         fit(decided, out, threads=threads, show=watched, monitor=validation_monitor(dataset))
         if distributed.is_main() and not as_json:
@@ -183,8 +186,6 @@ def compare(
     from .console import Board
 
     dataset = _open(data, size, value_range, data_dir, max_bad)
-    if not quiet:
-        say_notes(dataset)
     plan = comparison.make_plan(
         dataset,
         models=[name.strip() for name in models.split(",")] if models else comparison.DEFAULT_MODELS,
@@ -204,6 +205,8 @@ def compare(
         show_json(plan.to_json())
         return
     folder = out or Path(f"arena-{Path(data).stem}")
+    if not quiet:
+        tell(dataset)
     with Board(plan, quiet=quiet) as board:
         result = comparison.compare(
             dataset,
@@ -327,6 +330,7 @@ def prune(
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    opened.clear()
     if version:
         show(__version__)
         raise typer.Exit

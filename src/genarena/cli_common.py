@@ -64,6 +64,9 @@ Fit = Annotated[bool, typer.Option("--fit", help="Resize and convert images of a
 DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
 
 
+opened: list[Dataset] = []  # by the verb that runs, of a model's data
+
+
 def _seed(value: int) -> int:
     if not 0 <= value < 2**32:  # what scikit-learn takes
         raise UsageError(f"seed={value}: give a whole number from 0 to {2**32 - 1}.")
@@ -99,18 +102,24 @@ def open_like(
 ) -> Dataset:
     """Open data as a model's own: in the shape and on the range it takes, and with its classes where it is told any."""
     dataset = fitted.open(data, data_dir=data_dir, value_range=value_range, fit=fit)
-    say_notes(dataset)
+    opened.append(dataset)
+    return fitted.labelled(dataset) if told else dataset
+
+
+def tell(dataset: Dataset) -> None:
+    """How data were read, on standard error."""
+    for note in dataset.notes:
+        say(f"{dataset.name}: {note}")
     if dataset.quarantined:
         first = dataset.quarantined[0]
         count = len(dataset.quarantined)
         say(f"{count} file{'s' * (count > 1)} set aside, not counted in rows; the first: {first.path}: {first.reason}")
-    return fitted.labelled(dataset) if told else dataset
 
 
-def say_notes(dataset: Dataset) -> None:
-    """How the data were read, on standard error."""
-    for note in dataset.notes:
-        say(f"{dataset.name}: {note}")
+def tell_opened(*_: object, **__: object) -> None:
+    """How the data of a verb were read, once it has ended well: of one that fails, the mistake is all there is to say."""
+    for dataset in opened:
+        tell(dataset)
 
 
 def stored(dataset: Dataset) -> Any:

@@ -28,31 +28,33 @@ from genarena.uses import USES
 SEEDS = 1  # of the comparison that these tests share
 COMMANDS: Any = typer.main.get_command(app)
 OPTIONS = {
-    "compare": "--budget --checkpoint --config --data-dir --device --dry-run --evaluator --features --features-net --for "
+    "compare": "--budget --checkpoint --config --data-dir --range --device --dry-run --evaluator --features --features-net "
+    "--for "
     "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads DATA",
-    "density-ratio": "--data-dir --for --json --out --seed --trust DATA RUN",
-    "detect": "--data-dir --for --out --trust DATA RUN",
+    "density-ratio": "--data-dir --range --fit --for --json --out --seed --trust DATA RUN",
+    "detect": "--data-dir --range --fit --for --out --trust DATA RUN",
     "doctor": "--for --json RUN",
-    "edit": "--against --amounts --attribute --component --data-dir --for --label --out --seed --steps --trust -n DATA RUN",
-    "encode": "--data-dir --for --out --trust DATA RUN",
-    "evaluate": "--data-dir --evaluator --features-net --for --json --samples --trust DATA RUN",
+    "edit": "--against --amounts --attribute --component --data-dir --range --fit --for --label --out --seed --steps "
+    "--trust -n DATA RUN",
+    "encode": "--data-dir --range --fit --for --out --trust DATA RUN",
+    "evaluate": "--data-dir --range --fit --evaluator --features-net --for --json --samples --trust DATA RUN",
     "export": "--for --format --out --trust RUN",
-    "gap": "--data-dir --for --json --seed --steps --trust DATA RUN",
-    "inspect": "--data-dir --json --max-bad --size DATA",
-    "interpolate": "--data --data-dir --for --out --seed --steps --trust -n RUN",
-    "invert": "--data-dir --for --out --seed --steps --trust -n DATA RUN",
+    "gap": "--data-dir --range --fit --for --json --seed --steps --trust DATA RUN",
+    "inspect": "--data-dir --range --json --max-bad --size DATA",
+    "interpolate": "--data --data-dir --range --fit --for --out --seed --steps --trust -n RUN",
+    "invert": "--data-dir --range --fit --for --out --seed --steps --trust -n DATA RUN",
     "mix": "--for --layer --out --seed --trust -n RUN",
     "models": "--json",
     "path-length": "--for --json --seed --trust -n RUN",
-    "probe": "--data-dir --for --json --labels --seed --trust DATA RUN",
+    "probe": "--data-dir --range --fit --for --json --labels --seed --trust DATA RUN",
     "prune": "--dry-run --keep FOLDER",
-    "reconstruct": "--data-dir --for --out --trust -n DATA RUN",
+    "reconstruct": "--data-dir --range --fit --for --out --trust -n DATA RUN",
     "report": "FOLDER",
     "sample": "--checkpoint --for --label --out --seed --truncation --trust -n RUN",
-    "train": "--budget --config --data-dir --device --dry-run --json "
+    "train": "--budget --config --data-dir --range --device --dry-run --json "
     "--max-bad --out --quiet --seed --set --size --threads DATA MODEL",
-    "traverse": "--amounts --component --data --data-dir --for --label --out --seed --trust -n RUN",
-    "truncation": "--amounts --data-dir --evaluator --features-net --for --out --samples --seed --trust DATA RUN",
+    "traverse": "--amounts --component --data --data-dir --range --fit --for --label --out --seed --trust -n RUN",
+    "truncation": "--amounts --data-dir --range --fit --evaluator --features-net --for --out --samples --seed --trust DATA RUN",
 }
 
 
