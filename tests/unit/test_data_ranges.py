@@ -203,6 +203,7 @@ def test_signed_files_and_masks_are_read(tmp_path: Path) -> None:
         (TWELVE * 16, 12, 65535),  # as the standard wants it
         (TWELVE * 16 + TWELVE // 256, 12, 65535),
         (TWELVE // 8, 16, 65535),
+        (TWELVE // 64, 12, 4095),
     ],
 )
 def test_significant_bits_of_a_png(tmp_path: Path, values: np.ndarray, significant: int, expected: float) -> None:

@@ -177,8 +177,11 @@ def decide(values: np.ndarray, measures: np.ndarray, splits: Mapping[str, np.nda
                     f"the splits of '{name}' disagree: {first} would be read as {one.text}, {second} as {other.text}. "
                     "Bring them to one range, or say which it is: --range LOW HIGH (value_range)."
                 )
-    reading = read_alone(Evidence.of(measures))
-    usual = ((0, 255),) if reading.convention and reading.high >= 4095 else () if reading.convention else _UNITS[:2]
+    found = Evidence.of(measures)
+    reading = read_alone(found)
+    usual = [] if reading.convention else [(0, 1), (-1, 1)]
+    if reading.convention and reading.high >= 4095 and not (found.declared or found.bits):
+        usual = [(0, 255)]
     for low, high in usual:
         outside = _outside(values, low, high, but_zero=True)
         if outside <= CLIPPED:
