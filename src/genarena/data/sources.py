@@ -196,7 +196,9 @@ def _assemble(
     raw: Raw, options: PictureOptions, value_range: Reading | None, split: bool, like: Spec | None, fit: bool
 ) -> Dataset:
     name = "image" if raw.values.ndim == 4 else "vector"
-    if name == "vector" and (options.channels or value_range or (options.size and like is None)):
+    if name == "vector" and isinstance(like, ImageSpec):
+        raise UsageError(f"'{raw.name}' holds rows of numbers, and the model takes images.")
+    if name == "vector" and (options.channels or value_range or options.size):
         raise UsageError(f"'{raw.name}' holds rows of numbers, not images: size, channels and range do not apply.")
     notes: list[str] = []
     values, spec = raw.values, None
