@@ -13,8 +13,9 @@ import torch
 from scipy import integrate, stats
 from torch import Tensor
 
-from genarena.data import Batch, ImageSpec, Schema, VectorSpec
+from genarena.data import Batch, ImageSpec, Schema, VectorSpec, open_dataset
 from genarena.errors import UsageError
+from genarena.kinds import kind_of
 from genarena.models import vae as module
 from genarena.models.pca import PCA
 from genarena.models.vae import VAE
@@ -228,6 +229,42 @@ def test_pca_of_few_examples_has_the_noise_that_maximises_the_likelihood() -> No
     model.fit(x, 0)
     left = np.linalg.eigvalsh(np.cov(x, rowvar=False))[:-5]
     assert float(model.noise_variance) == pytest.approx(left.sum() / 75, rel=1e-4)
+
+
+def badly_scaled(case: str) -> np.ndarray:
+    """Correlated rows of which float32 makes rounding where it is careless."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 8)) @ rng.normal(size=(8, 8))
+    if case == "nearly collinear":
+        rows[:, -1] = rows[:, 0] + 1e-3 * rows[:, 1] + 2e-3 * rng.normal(size=400)
+    if case == "scales":
+        rows = rows * 10.0 ** np.linspace(-6, 6, 8) + 10.0 ** np.linspace(-3, 6, 8)
+    if case == "outliers":
+        rows[::50] *= 1e4
+    if case == "few":
+        return rng.normal(size=(40, 60)) @ rng.normal(size=(60, 60))
+    return rows
+
+
+@pytest.mark.parametrize("case", ["plain", "nearly collinear", "scales", "outliers", "few"])
+@pytest.mark.parametrize("latent_dim", [2, 8])
+def test_pca_density_of_badly_scaled_rows_is_that_of_float64(case: str, latent_dim: int) -> None:
+    """With as many components as columns the residual is zero, and rounding in its place is divided by the floor."""
+    data = open_dataset(badly_scaled(case))
+    kind, spec = kind_of(data.schema.target), data.schema.target
+    train, test = (kind.normalise(kind.to_tensor(data.values(part)), spec) for part in ("train", "test"))
+    model = PCA(PCA.Config(latent_dim=latent_dim), data.schema)
+    model.fit(train.numpy(), 0)
+    x, dim = train.double().numpy(), spec.dim
+    variances, directions = np.linalg.eigh(np.cov(x, rowvar=False))
+    variances, directions = variances[::-1], directions[:, ::-1]
+    noise = max(variances[latent_dim:].mean() if latent_dim < dim else 0, 1e-6)
+    spread = np.where(np.arange(dim) < latent_dim, np.maximum(variances, noise), noise)
+    apart = (test.double().numpy() - x.mean(0)) @ directions
+    exact = -0.5 * (dim * np.log(2 * np.pi) + np.log(spread).sum() + (apart**2 / spread).sum(1))
+    np.testing.assert_allclose(-model.anomaly_score(test), exact, rtol=1e-6, atol=1e-3)
+    units = sum(math.log(scale) for scale in spec.scale)
+    np.testing.assert_allclose(model.log_prob(test, 1, seeded()), exact - units, rtol=1e-6, atol=1e-3)
 
 
 def test_pca_likelihood_is_the_multivariate_normal() -> None:
