@@ -24,7 +24,7 @@ from .data import Dataset, Loader, Schema
 from .errors import RunError, UsageError, one_of, whole
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
 from .files import read_json, replacing, sha256_of, write_atomic, write_json
-from .fitted import CALIBRATION, FittedModel, build, load_model
+from .fitted import BATCH, CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of, normalise
 from .machine import MemoryMeter, cores, keep_freed_memory, own_threads, reproducible, use_threads
@@ -34,6 +34,7 @@ from .trainer import Progress, Trainer, images_per_second
 
 LOOKS = 10  # pictures and monitor readings over the first budget of a run
 MOST_CALIBRATION = 5000  # held-out examples whose anomaly scores are kept
+MOST_REMEMBERED = 5000  # training examples that a model is shown once more before it is handed over
 
 SHOWS = ("quiet", "live", "json")
 
@@ -174,7 +175,7 @@ def fit(
     if not distributed.is_main():
         with reproducible(plan.device), own_threads(threads):
             return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
-    look = functools.partial(_look, run, pictures, monitor)
+    look = functools.partial(_look, plan, run, pictures, monitor)
     with own_threads(threads), run.lock(), reproducible(plan.device):
         return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
 
@@ -339,8 +340,19 @@ def _measure_threads(plan: Plan, make: Callable[[], tuple[Game, Loader]], thread
     return {n: images_per_second(make, plan.device, n) or 1.0 for n in choices}
 
 
+def _remember(plan: Plan, model: Model) -> None:
+    """Show a model training examples once more, on the weights that are kept: a function of these and the seed."""
+    spec = plan.dataset.schema.target
+    kind = kind_of(spec)
+    values = plan.dataset.fields[plan.dataset.schema.target_name].values
+    rows = plan.dataset.rows("train", MOST_REMEMBERED, plan.seed)
+    parts = (np.asarray(values[rows[start : start + BATCH]]) for start in range(0, len(rows), BATCH))
+    with torch.no_grad():
+        model.remember(kind.normalise(kind.to_tensor(part).to(plan.device), spec) for part in parts)
+
+
 def _look(
-    run: RunFolder, pictures: bool, monitor: Monitor | None, served: FittedModel, images: int
+    plan: Plan, run: RunFolder, pictures: bool, monitor: Monitor | None, served: FittedModel, images: int
 ) -> dict[str, float]:
     """Picture fixed noise in a run's folder, take the monitor's reading, and keep the weights where they are the best."""
     if pictures and served.capabilities()["sample"] is None:
@@ -350,6 +362,7 @@ def _look(
             Image.fromarray(picture).save(partial)
     numbers = monitor(served, images) if monitor else {}
     if CRITERION in numbers:
+        _remember(plan, served.model)
         keep_best(run.path, numbers[CRITERION], images, served.model.state_dict())
     return numbers
 
@@ -381,6 +394,7 @@ def _finish(
 ) -> FittedModel:
     """Write what is served and how training went."""
     fitted = FittedModel(model, record, plan.device)
+    _remember(plan, fitted.model)
     if distributed.is_main():
         write_json(run.config, record)
         write_tensors(run.model, model.state_dict())
@@ -411,7 +425,8 @@ def _finish(
 
 def count_parameters(model: Model) -> dict[str, int]:
     """Numbers learned: in total, by network, and of the sampler."""
-    learned = {name: sum(p.numel() for p in net.parameters()) for name, net in model.named_children()}
+    counted = {name: sum(p.numel() for p in net.parameters()) for name, net in model.named_children()}
+    learned = {name: count for name, count in counted.items() if count}
     if not isinstance(model, Game):
         learned = {"buffers": sum(b.numel() for b in model.buffers())}
     counts = {"total": sum(learned.values()), **learned}

@@ -12,7 +12,7 @@ forward, then all steps. Several Turns alternate.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
@@ -221,6 +221,15 @@ class Model(nn.Module):
     def reconstruct(self, x: Tensor) -> Tensor:
         """`x` through the bottleneck and back; not a new sample."""
         return self.decode(self.encode(x))
+
+    def remember(self, batches: Iterable[Tensor]) -> None:
+        """Measure on training examples, on the weights about to be handed over, what scores have to know of them.
+
+        Parameters
+        ----------
+        batches : iterable of Tensor
+            Normalised examples of the train split, several thousand at most; read only where it is iterated.
+        """
 
     def log_prob(self, x: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """log p(x) in nats per example, ``(N,)``: of codes for images, a density in data units for vectors."""

@@ -300,12 +300,12 @@ def test_adas_strength_follows_the_discriminators_confidence(images: Dataset) ->
 
 def test_adas_confidence_is_that_on_all_real_examples_of_a_turn(images: Dataset) -> None:
     game, draw = set_up(images, augment="ada", penalty="none", accumulate=2)
-    offsets, logit = cycle([100.0, -100.0, 100.0, -100.0, -100.0, -100.0]), game.logit  # real, fake, real, fake; fakes
+    offsets, logit = cycle([100.0, -100.0, -100.0, -100.0, -100.0, -100.0]), game.logit  # real, fake, real, fake; fakes
     game.logit = lambda x, y=None: logit(x, y) + next(offsets)
     told: list[tuple[float, int]] = []
     game.augment.adapt = lambda sign, count: told.append((float(sign), count))
     play(game, draw, 2)
-    assert told == [(1.0, 32)] * 2
+    assert told == [(0.0, 32)] * 2
 
 
 def test_rows_have_no_augmentation(vectors: Dataset) -> None:

@@ -6,7 +6,8 @@ for trading their variety for quality after training (truncation).
 
 Where we differ from the paper: defaults are for small images and budgets (batches of 64, narrow nets, learning rates of 1e-3;
 the paper has 2,048, a width of 96, and 5e-5 and 2e-4); the embedding of the classes starts as long as noise is, or few classes
-go unheard for long; nets for 8 and 16 pixels, which it does not have.
+go unheard for long; nets for 8 and 16 pixels, which it does not have. `docs/models/biggan.md` has the rest: torch's
+spectral norm, unbiased standing variances, biases from zero, one attention a net.
 
 Shapes: N batch, K classes, L dimensions of the noise; latents are ``(N, L + K)``.
 """

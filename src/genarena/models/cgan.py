@@ -63,7 +63,7 @@ class ConditionalGAN(ConditionalGame, GAN):
     title = "Conditional GAN"
     summary = "a GAN that is told classes, and makes examples of the class it is asked for"
 
-    def anomaly_score(self, x: Tensor) -> Tensor:
+    def suspicion(self, x: Tensor) -> Tensor:
         """Minus the logit under the classes' distribution, -log sum_y p(y) exp(logit(x, y)): how fake it looks as anything."""
         hidden = self.hidden(x)[-1]
         return -self.by_class(len(x), lambda y: self.classify(hidden, y)).logsumexp(1)

@@ -6,8 +6,8 @@ the discriminator's input; no fully connected hidden layers; ReLU in the generat
 in the discriminator. Weights start from N(0, 0.02), noise is uniform on [-1, 1]^100, Adam has rate 2e-4 and beta1 0.5,
 batches hold 128. It is the historical baseline of image GANs, without what was learned since: use `gan` to generate.
 
-Where we differ from the paper: 64 channels next to the image instead of 128 (set network.width=128), and as many layers as
-the image size asks for.
+Where we differ from the paper: 64 channels next to the image instead of 128 (set network.width=128), as many layers as the
+image size asks for, 4x4 kernels instead of 5x5, and biases in the three layers without batch norm.
 """
 
 from __future__ import annotations

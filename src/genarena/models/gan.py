@@ -12,7 +12,7 @@ moved since they were made, and fresh noise cost a forward pass without making s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, Literal
 
@@ -21,9 +21,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from .. import distributed
-from ..data import Schema
+from ..data import Schema, VectorSpec
 from ..game import AdamConfig, AdamGame, Betas, Capability, Draw, Part, Play, Stats, Turn, normal
 from ..kinds import NetworkConfig, kind_of
+from ..nets.memory import FeatureMemory
 from ..nets.minibatch import GROUP, group_size
 from ..objectives.adversarial import (
     LOSSES,
@@ -111,6 +112,9 @@ class AdversarialGame(AdamGame):
         self.generator = self.make_generator()
         self.discriminator = self.make_discriminator()
         self.adversarial = LOSSES[config.loss]
+        rows = isinstance(spec, VectorSpec) and config.packing == 1
+        layers: Any = self.discriminator.layers if rows else ()
+        self.memory = FeatureMemory([layer.out_features for layer in layers]) if rows else None
 
     def make_generator(self) -> nn.Module:
         """The network from latents ``(N, L)`` or ``(N, L + K)`` to what `kinds` squashes into data."""
@@ -150,6 +154,25 @@ class AdversarialGame(AdamGame):
     def logit(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """The discriminator's opinion, ``(N,)``: positive for real; `y` are the classes ``(N, K)`` it is told."""
         return self.classify(self.hidden(x)[-1], y)
+
+    def remember(self, batches: Iterable[Tensor]) -> None:
+        """Where the training set lies in the discriminator's features."""
+        if self.memory is not None:
+            self.memory.remember(self.hidden(x) for x in batches)
+
+    def anomaly_score(self, x: Tensor) -> Tensor:
+        """Of rows, how far from the training set they lie in the discriminator's features; of images, `suspicion`.
+
+        Columns have no bounds, and far from both data and fakes a logit grows in whatever direction its layers happen to point:
+        rows that no generator makes look real. Images are bounded, and there it finds more than the distance does.
+        """
+        if self.config.packing > 1:
+            return super().anomaly_score(x)
+        return self.suspicion(x) if self.memory is None else self.memory(self.hidden(x))
+
+    def suspicion(self, x: Tensor) -> Tensor:
+        """How fake images look, ``(N,)``: minus the discriminator's logit."""
+        return -self.logit(x)
 
     def discriminator_loss(self, real: Tensor, fake: Tensor) -> Tensor:
         """Of logits ``(N,)``."""
@@ -272,6 +295,7 @@ class GAN(AdversarialGame):
         moves: list[type[Turn]] = [Part] * (config.accumulate - 1) + [Turn]
         fresh = config.fresh_fakes or config.accumulate > 1
         for _ in range(config.discriminator_steps):
+            signs = []
             for move in moves:
                 batch = draw()
                 real, y = batch.x, self.told(batch)
@@ -283,9 +307,10 @@ class GAN(AdversarialGame):
                 penalty = self.penalty(real, fake, self.turns(draw), y, z)
                 terms = {"logit_real": real_logit.mean(), "logit_fake": fake_logit.mean(), "penalty": penalty}
                 yield move(terms, discriminator=(loss + penalty) / config.accumulate)
+                signs.append(real_logit.detach().sign().mean())
             self.clip_weights()
             if config.augment == "ada":
-                numbers = yield Stats(sign=real_logit.detach().sign().mean())
+                numbers = yield Stats(sign=torch.stack(signs).mean())
                 self.augment.adapt(numbers["sign"], config.accumulate * config.batch_size)  # type: ignore[index]
         for move in moves:
             # The generator has not moved since: the same fakes, judged by the discriminator as it is now.
@@ -322,9 +347,3 @@ class GAN(AdversarialGame):
             if self.config.packing == 1
             else "its discriminator judges packs, not single examples",
         }
-
-    def anomaly_score(self, x: Tensor) -> Tensor:
-        """Minus the discriminator's logit: how fake it looks."""
-        if self.config.packing > 1:
-            return super().anomaly_score(x)
-        return -self.logit(x)

@@ -13,7 +13,9 @@ the reconstruction as the distance of an image to a feature map, with the wrong 
 
 Where we differ from the paper: the feature error is scaled by its own size, which is the likelihood of a Gaussian
 whose variance is learned, since the scale of the features drifts as the discriminator learns (`feature_noise="unit"` is
-the paper's); R1 penalty; Adam instead of RMSProp; averaged weights.
+the paper's); losses of the two kinds of fakes are averaged instead of added, which halves the decoder's adversarial loss
+against gamma; it fools by the non-saturating loss (``loss="minimax"`` is the paper's); R1 penalty; Adam instead of RMSProp;
+averaged weights.
 """
 
 from __future__ import annotations
@@ -168,6 +170,6 @@ class VAEGAN(AdversarialGame):
         """The posterior mean."""
         return self.posterior(x)[0]
 
-    def anomaly_score(self, x: Tensor) -> Tensor:
+    def suspicion(self, x: Tensor) -> Tensor:
         """Squared error of the reconstruction in the discriminator's features, summed."""
         return (self.features(x) - self.features(self.reconstruct(x))).flatten(1).square().sum(1)
