@@ -155,8 +155,17 @@ def plain(stream: BinaryIO, *, whole: bool = True) -> Plain:
     return _spliced(stream, [(0, size)])
 
 
-def named(head: bytes) -> str | None:
-    """What a file is that begins with these 512 bytes, where it is something known that is not read here."""
+def named(stream: BinaryIO) -> str | None:
+    """What a file is that no decoder knows, where it is something known that is not read here."""
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    head = stream.read(512)
+    if head.startswith(_TIFF):
+        values = {tag: value for tag, _, count, value in _directory(stream, size) if count == 1}
+        count = values.get(277, 1)
+        return (
+            f"it is a TIFF of {count} channel(s) that are no colours known here: save it as grey or RGB of 8 or 16 bits"
+        )
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
         return "it is empty"

@@ -39,7 +39,7 @@ MEMORY_LIMIT = 256 * 1024**2
 LARGEST_SIDE = 256
 """Without a size given, pictures are reduced to this longer side: enough to start with, and quick."""
 
-_LAYOUT = 2  # part of the cache key: raise it when what is stored, or how pictures are converted, changes
+_LAYOUT = 3  # part of the cache key: raise it when what is stored, or how pictures are converted, changes
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,10 @@ def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Dec
     target, part = _allocate((len(readable), channels, *size), np.dtype(np.float32 if deep else np.uint8))
     measures = np.zeros(len(readable), MEASURES) if deep else None
     try:
-        good, colour, late, converted = _fill(target, measures, readable, options.progress)
+        good, colour, late, remarks = _fill(target, measures, readable, options.progress, "white")
+        if 2 * remarks[pictures.lost_on("white")] > remarks[pictures.laid_on("white")]:  # light drawings
+            good, colour, late, remarks = _fill(target, measures, readable, options.progress, "black")
+        converted = [f"{count} image(s): {remark}" for remark, count in sorted(remarks.items())]
         grey = channels == 3 and options.channels is None and not colour
         notes = notes + converted + (["every RGB image is grey: kept as one channel"] if grey else [])
         measures = None if measures is None else measures[:good]
@@ -151,17 +154,24 @@ def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Dec
 
 
 def _fill(
-    target: np.ndarray, measures: np.ndarray | None, members: Sequence[Member], progress: Progress | None
-) -> tuple[int, bool, list[Quarantined], list[str]]:
-    """Decode into the first rows of ``target``; return their number, whether any has colour, failures and notes."""
+    target: np.ndarray,
+    measures: np.ndarray | None,
+    members: Sequence[Member],
+    progress: Progress | None,
+    background: str,
+) -> tuple[int, bool, list[Quarantined], Counter[str]]:
+    """Decode into the first rows of ``target``; return their number, whether any has colour, failures and counted remarks."""
     _, channels, height, width = target.shape
     remarks: Counter[str] = Counter()
     good, colour = 0, False
 
     def store(stream: BinaryIO) -> None:
         nonlocal good, colour
-        image, found = pictures.decode(stream)
+        image, found = pictures.decode(stream, background)
         codes = pictures.fit(image, (height, width), channels)
+        if (codes == codes[:, :1, :1]).all():
+            found = [*found, "it has one colour throughout"]
+        found = [*found, *pictures.fitted_badly(image, (height, width))]
         target[good] = codes
         if measures is not None:
             measures[good] = image.measures[0] if isinstance(image, pictures.Deep) else measure(codes[None])[0]
@@ -170,7 +180,7 @@ def _fill(
         colour = colour or bool((codes != codes[:1]).any())
 
     _, bad = _each(members, store, "images", progress)
-    return good, colour, bad, [f"{count} image(s): {remark}" for remark, count in sorted(remarks.items())]
+    return good, colour, bad, remarks
 
 
 def _each(
@@ -184,8 +194,7 @@ def _each(
                 try:
                     results.append(use(stream))
                 except UnidentifiedImageError as error:
-                    stream.seek(0)
-                    raise ValueError(named(stream.read(512)) or "cannot identify image file") from error
+                    raise ValueError(named(stream) or "cannot identify image file") from error
         except Exception as error:  # on hostile bytes Pillow's and zipfile's decoders raise nearly anything
             reason = str(error).strip() or type(error).__name__
             bad.append(Quarantined(member.path, reason))

@@ -6,7 +6,7 @@ import io
 import struct
 import sys
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, features
@@ -46,6 +46,11 @@ _BYTES_A_SCAN = 6  # coefficients, which a progressive JPEG keeps until its last
 _GREY_MODES = ("1", "L", "LA", "La", "I")
 _QUARTER_TURNS = (5, 6, 7, 8)
 _FULL = 65535
+_LEAST_CONTRAST = 0.04  # of what is to be seen with its background; grey levels from 0 to 1
+_LOOKED_AT = 256  # pixels a side, which are enough to see that
+_BAND = 256  # rows
+_LEAST_KEPT, _MOST_ENLARGED = 0.5, 4
+_CHANNELS, _FURTHER = 277, 338  # TIFF: SamplesPerPixel, ExtraSamples
 _BITS, _PHOTOMETRIC, _FORMAT, _LOWEST, _HIGHEST = 258, 262, 339, 340, 341  # TIFF; the last are sample values
 
 
@@ -84,11 +89,11 @@ def read_header(stream: BinaryIO) -> tuple[int, int, bool, bool]:
         return height, width, grey, _container(image) != "uint8"
 
 
-def decode(stream: BinaryIO) -> tuple[Image.Image | Deep, list[str]]:
+def decode(stream: BinaryIO, background: str = "white") -> tuple[Image.Image | Deep, list[str]]:
     """Decode a picture fully (the first frame), upright, as mode ``L`` or ``RGB``, or as `Deep`.
 
-    Transparency is laid on white, and palettes, CMYK and 1-bit pictures are converted. Returns the picture and the
-    conversions worth a note.
+    Transparency is laid on the background, "white" or "black", and palettes, CMYK and 1-bit pictures are converted. Returns
+    the picture and the conversions worth a note.
 
     Raises
     ------
@@ -106,14 +111,17 @@ def decode(stream: BinaryIO) -> tuple[Image.Image | Deep, list[str]]:
             remarks.append("its colour profile, which is not sRGB, was ignored")
         if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
             remarks.append("turned upright as EXIF says")
+        further = _further_channels(image)
+        if further:
+            remarks.append(f"{further} more channel(s), not said to be transparency, were left out")
         if _container(image) != "uint8":
-            deep, found = _decode_deep(image, stream)
+            deep, found = _decode_deep(image, stream, background, opaque=further > 0)
             return deep, remarks + found
         image.load()
         upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            remarks.append("transparency was laid on white")
-            return _on_white(upright), remarks
+        if upright.has_transparency_data and not further:
+            flat, lost = _flatten(upright, background)
+            return flat, [*remarks, laid_on(background), *([lost_on(background)] if lost else [])]
         if upright.mode == "CMYK":
             remarks.append("CMYK was converted to RGB")
         return upright.convert("L" if upright.mode in _GREY_MODES else "RGB"), remarks
@@ -141,6 +149,18 @@ def fit(image: Image.Image | Deep, size: tuple[int, int], channels: int) -> np.n
         image = ImageOps.fit(image, (width, height), Image.Resampling.BICUBIC)
     codes = np.asarray(image)
     return codes[None] if channels == 1 else codes.transpose(2, 0, 1)
+
+
+def fitted_badly(image: Image.Image | Deep, size: tuple[int, int]) -> list[str]:
+    """Remarks on what `fit` makes of a picture: crops, and enlargements, that leave little of it."""
+    height, width = image.values.shape[1:] if isinstance(image, Deep) else image.size[::-1]
+    shape = (height * size[1]) / (width * size[0])
+    remarks = []
+    if min(shape, 1 / shape) < _LEAST_KEPT:
+        remarks.append(f"more than {1 - _LEAST_KEPT:.0%} of it was cropped away (--size)")
+    if min(height / size[0], width / size[1]) < 1 / _MOST_ENLARGED:
+        remarks.append(f"it was enlarged more than {_MOST_ENLARGED} times")
+    return remarks
 
 
 def refit(values: np.ndarray, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -194,8 +214,35 @@ def _wide(rawmode: str) -> bool:
     return rawmode == "LA;16B" or rawmode.startswith(("RGB;16", "RGBA;16", "RGBX;16"))
 
 
-def _decode_deep(image: Image.Image, stream: BinaryIO) -> tuple[Deep, list[str]]:
-    """All the bits of a picture, upright, with transparency laid on white."""
+def laid_on(background: str) -> str:
+    """The remark that there was transparency."""
+    return f"transparency was laid on {background}"
+
+
+def lost_on(background: str) -> str:
+    """The remark that a background hides all that there was."""
+    return f"nothing of it shows on {background}"
+
+
+def vanishes(colour: np.ndarray, alpha: np.ndarray, background: float) -> bool:
+    """Whether what is to be seen of a picture ``(C, H, W)``, by its opacity ``(H, W)``, is all but the background.
+
+    All of them lie between 0 and 1.
+    """
+    visible = float(alpha.sum())
+    return visible > 0 and float((alpha * np.abs(colour - background).mean(0)).sum()) < _LEAST_CONTRAST * visible
+
+
+def _further_channels(image: Image.Image) -> int:
+    """Channels of a TIFF that are neither colour nor said to be opacity."""
+    tags: Any = getattr(image, "tag_v2", {})
+    colours = {2: 3, 5: 4, 6: 3, 8: 3}.get(tags.get(_PHOTOMETRIC), 1)
+    further = tags.get(_CHANNELS, 1) - colours
+    return max(0, further - any(kind in (1, 2) for kind in tags.get(_FURTHER, ()))) if tags else 0
+
+
+def _decode_deep(image: Image.Image, stream: BinaryIO, background: str, opaque: bool) -> tuple[Deep, list[str]]:
+    """All the bits of a picture, upright, with transparency laid on a background unless all of it is opaque."""
     remarks: list[str] = []
     rawmode, container, form = _rawmode(image), _container(image), image.format
     tags, transparent = getattr(image, "tag_v2", {}), image.info.get("transparency")
@@ -224,10 +271,9 @@ def _decode_deep(image: Image.Image, stream: BinaryIO) -> tuple[Deep, list[str]]
     if transparent is not None and not isinstance(transparent, bytes):
         clear = (bands == np.reshape(transparent, (-1, 1, 1))).all(0)
         bands = np.concatenate([bands, np.where(clear, 0, _FULL).astype(bands.dtype)[None]])
-    if len(bands) in (2, 4) and not rawmode.startswith("RGBX"):
-        bands, laid = _deep_on_white(bands)
-        declared = (0, _FULL) if laid else declared
-        remarks += ["transparency was laid on white"] if laid else []
+    if len(bands) in (2, 4) and not opaque:
+        bands, remarks = _flatten_deep(bands, background)
+        declared = (0, _FULL) if remarks else declared
     bands = bands[:3]
     measures = measure(bands[None])
     measures["container"] = CONTAINERS.index(container)
@@ -251,15 +297,18 @@ def _load(stream: BinaryIO, rawmode: str) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image))
 
 
-def _deep_on_white(bands: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Bands ``(2 or 4, H, W)`` of 16 bits without their last, which is opacity, and whether that was used."""
+def _flatten_deep(bands: np.ndarray, background: str) -> tuple[np.ndarray, list[str]]:
+    """Bands ``(2 or 4, H, W)`` of 16 bits without their last, which is opacity, and remarks where that was used."""
     colour, alpha = bands[:-1], bands[-1]
     opaque = int(alpha.max())
     if (
         alpha.min() == opaque and opaque >= 255 and opaque & (opaque + 1) == 0
     ):  # all bits set, of however many there are
-        return colour, False
-    return np.rint(colour * (alpha / _FULL) + _FULL - alpha), True
+        return colour, []
+    base, step = _FULL * (background == "white"), max(1, max(alpha.shape) // _LOOKED_AT)
+    lost = vanishes(colour[:, ::step, ::step] / _FULL, alpha[::step, ::step] / _FULL, base / _FULL)
+    flat = np.rint(colour * (alpha / _FULL) + base * (1 - alpha / _FULL))
+    return flat, [laid_on(background), *([lost_on(background)] if lost else [])]
 
 
 def _declared(tags: object) -> tuple[float, float] | None:
@@ -287,7 +336,12 @@ def _significant_bits(stream: BinaryIO) -> int:
     return 0
 
 
-def _on_white(image: Image.Image) -> Image.Image:
-    rgba = image.convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return flat.convert("L" if image.mode in _GREY_MODES else "RGB")
+def _flatten(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
+    """A transparent picture on a background, and whether nothing of it shows there."""
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    flat = Image.new("L" if image.mode in _GREY_MODES else "RGB", rgba.size)
+    for top in range(0, rgba.height, _BAND):  # a few copies of a part, and not of the whole
+        band = rgba.crop((0, top, rgba.width, min(rgba.height, top + _BAND)))
+        flat.paste(Image.alpha_composite(Image.new("RGBA", band.size, background), band).convert(flat.mode), (0, top))
+    small = np.asarray(rgba.reduce(max(1, max(rgba.size) // _LOOKED_AT)), np.float32).transpose(2, 0, 1) / 255
+    return flat, vanishes(small[:3], small[3], float(background == "white"))

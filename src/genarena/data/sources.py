@@ -18,7 +18,7 @@ from .fields import CONTAINERS, Dataset, Field, ImageSpec, LabelSpec, Spec, Vect
 from .folder import read_folder, read_picture, read_zip
 from .idx import find_idx, read_idx
 from .labels import encode_labels
-from .pictures import SUFFIXES, refit
+from .pictures import SUFFIXES, refit, vanishes
 from .public import PUBLIC, read_public
 from .ranges import CODES, Reading, decide, decide_like, filled, measure, to_codes
 from .raw import Progress, Raw
@@ -254,8 +254,8 @@ def _images(
     """The images as codes of the wanted shape and levels, their spec, and notes."""
     codes, container, reading, notes = _codes(raw, value_range, like)
     if codes.shape[1] == 4:
-        codes = _on_white(codes)
-        notes.append("RGBA images were laid on white")
+        codes, background = _without_transparency(codes)
+        notes.append(f"RGBA images were laid on {background}")
     own = codes.shape[1:]
     shape = (options.channels or own[0], *(options.size or own[1:]))
     if like is not None:
@@ -338,10 +338,14 @@ def _read_values(
     return codes, kinds[0], reading, [filled(values, measures, reading), *notes]
 
 
-def _on_white(codes: np.ndarray) -> np.ndarray:
-    """RGBA codes ``(N, 4, H, W)`` as RGB."""
+def _without_transparency(codes: np.ndarray) -> tuple[np.ndarray, str]:
+    """RGBA codes ``(N, 4, H, W)`` as RGB, and what they were laid on: white, or black where most show nothing on white."""
+    clear = [row for row in codes if (row[3] < 255).any()]
+    lost = sum(vanishes(row[:3] / 255, row[3] / 255, 1.0) for row in clear)
+    background = 0 if 2 * lost > len(clear) else 255
     alpha = codes[:, 3:].astype(np.uint16)
-    return ((codes[:, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    flat = ((codes[:, :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return flat, "white" if background else "black"
 
 
 def vector_spec(train: np.ndarray) -> VectorSpec:
