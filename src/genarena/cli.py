@@ -19,8 +19,10 @@ from . import __version__, cli_latent, cli_model
 from .cli_common import (
     Data,
     DataDir,
+    FollowLinks,
     For,
     Json,
+    NoLabels,
     Range,
     Run,
     complete_model,
@@ -102,6 +104,8 @@ def train(
     value_range: Range = None,
     data_dir: DataDir = None,
     max_bad: MaxBad = 0.2,
+    no_labels: NoLabels = False,
+    follow_links: FollowLinks = False,
     quiet: Quiet = False,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -113,7 +117,7 @@ def train(
 
     distributed.init(choose_device(device))
     try:
-        dataset = _open(data, size, value_range, data_dir, max_bad)
+        dataset = _open(data, size, value_range, data_dir, max_bad, no_labels, follow_links)
         decided = plan(model, dataset, budget=budget, seed=seed, settings=_settings(setting, config), device=device)
         if dry_run:
             show_json({k: v for k, v in decided.record.items() if k != "code"})
@@ -177,6 +181,8 @@ def compare(
     value_range: Range = None,
     data_dir: DataDir = None,
     max_bad: MaxBad = 0.2,
+    no_labels: NoLabels = False,
+    follow_links: FollowLinks = False,
     quiet: Quiet = False,
     as_json: Json = False,
     dry_run: DryRun = False,
@@ -185,7 +191,7 @@ def compare(
     from . import comparison
     from .console import Board
 
-    dataset = _open(data, size, value_range, data_dir, max_bad)
+    dataset = _open(data, size, value_range, data_dir, max_bad, no_labels, follow_links)
     plan = comparison.make_plan(
         dataset,
         models=[name.strip() for name in models.split(",")] if models else comparison.DEFAULT_MODELS,
@@ -280,13 +286,15 @@ def inspect(
     value_range: Range = None,
     data_dir: DataDir = None,
     max_bad: MaxBad = 0.2,
+    no_labels: NoLabels = False,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """What the data are: shapes, counts, splits, labels, duplicates, bad files."""
     from .console import inspection
     from .data import inspect_dataset
 
-    found = inspect_dataset(_open(data, size, value_range, data_dir, max_bad))
+    found = inspect_dataset(_open(data, size, value_range, data_dir, max_bad, no_labels, follow_links))
     if as_json:
         show_json(found)
     else:
@@ -353,14 +361,27 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 def _open(
-    data: str, size: str | None, value_range: tuple[float, float] | None, data_dir: Path | None, max_bad: float
+    data: str,
+    size: str | None,
+    value_range: tuple[float, float] | None,
+    data_dir: Path | None,
+    max_bad: float,
+    no_labels: bool,
+    follow_links: bool,
 ) -> Dataset:
     from .console import decoding_progress
     from .data import open_dataset
 
     with decoding_progress() as progress:
         return open_dataset(
-            data, size=_size(size), value_range=value_range, data_dir=data_dir, max_bad=max_bad, progress=progress
+            data,
+            size=_size(size),
+            value_range=value_range,
+            data_dir=data_dir,
+            max_bad=max_bad,
+            labels=not no_labels,
+            follow_links=follow_links,
+            progress=progress,
         )
 
 

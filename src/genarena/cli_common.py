@@ -43,7 +43,9 @@ def complete_data(incomplete: str) -> list[str]:
 
 Data = Annotated[
     str,
-    typer.Argument(help="Built-in or public name, folder, zip, .npz or .npy file.", autocompletion=complete_data),
+    typer.Argument(
+        help="Built-in or public name, folder, zip, .npz, .npy or image file.", autocompletion=complete_data
+    ),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]
 For = Annotated[
@@ -61,6 +63,8 @@ Range = Annotated[
     typer.Option("--range", metavar="LOW HIGH", help="Pixel values that are black and white (default: see the notes)."),
 ]
 Fit = Annotated[bool, typer.Option("--fit", help="Resize and convert images of another shape than the model's.")]
+NoLabels = Annotated[bool, typer.Option("--no-labels", help="Look for no labels: take all examples as unlabelled.")]
+FollowLinks = Annotated[bool, typer.Option("--follow-links", help="Take what links in and out of a folder lead to.")]
 DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (default: $GENARENA_DATA).")]
 
 
@@ -99,9 +103,12 @@ def open_like(
     fit: bool,
     *,
     told: bool = False,
+    splits: bool = True,
+    follow_links: bool = False,
 ) -> Dataset:
     """Open data as a model's own: in the shape and on the range it takes, and with its classes where it is told any."""
-    dataset = fitted.open(data, data_dir=data_dir, value_range=value_range, fit=fit)
+    options = {"data_dir": data_dir, "value_range": value_range, "splits": splits, "follow_links": follow_links}
+    dataset = fitted.open(data, fit=fit, **options)
     opened.append(dataset)
     return fitted.labelled(dataset) if told else dataset
 

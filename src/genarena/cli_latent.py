@@ -70,7 +70,7 @@ def interpolate(
         fitted.require("sample")
         ends = fitted.latents(2 * n, seed)
     else:
-        ends = fitted.encode(stored(open_like(fitted, data, data_dir, value_range, fit))[: 2 * n])
+        ends = fitted.encode(stored(open_like(fitted, data, data_dir, value_range, fit, splits=False))[: 2 * n])
     half = len(ends) // 2
     spherical = data is None and not fitted.model.straight
     paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=spherical)
@@ -192,7 +192,7 @@ def traverse(
     at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values = None if data is None else stored(open_like(fitted, data, data_dir, value_range, fit))
+    values = None if data is None else stored(open_like(fitted, data, data_dir, value_range, fit, splits=False))
     space = latent.LatentSpace.of(fitted, values, seed)
     if component is not None:
         direction = _component(fitted, component, seed, values)

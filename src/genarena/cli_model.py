@@ -13,6 +13,7 @@ from .cli_common import (
     DataDir,
     FeaturesNet,
     Fit,
+    FollowLinks,
     For,
     Json,
     Range,
@@ -65,7 +66,7 @@ def reconstruct(
     run: Run, data: Data, out: Annotated[Path, typer.Option(help=".png (beside the originals), .npz or .csv.")],
     n: Annotated[int | None, typer.Option("-n", help="How many (default: 32 in a picture, else all).")] = None,
     use: For = None, trust: Trust = False, data_dir: DataDir = None,
-    value_range: Range = None, fit: Fit = False,
+    value_range: Range = None, fit: Fit = False, follow_links: FollowLinks = False,
 ) -> None:  # fmt: skip
     """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
     from .comparison.measure import alternate
@@ -74,7 +75,8 @@ def reconstruct(
         at_least_one(n)
     fitted = load_run(run, use, trust)
     check_out(out, fitted.kind.SUFFIXES)
-    values = stored(open_like(fitted, data, data_dir, value_range, fit))[: n or (32 if out.suffix == ".png" else None)]
+    dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
+    values = stored(dataset)[: n or (32 if out.suffix == ".png" else None)]
     restored = fitted.reconstruct(values)
     save(fitted, alternate(values, restored, 8) if out.suffix == ".png" else restored, out)
 
@@ -83,19 +85,20 @@ def reconstruct(
 def encode(
     run: Run,
     data: Data,
-    out: Annotated[Path, typer.Option(help=".npz: codes; labels and files where there are any.")],
+    out: Annotated[Path, typer.Option(help=".npz: codes; labels (-1: none) and files where there are any.")],
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Codes of examples, in the data's order, with the labels and files where there are any."""
     import numpy as np
 
     check_out(out, (".npz",))
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir, value_range, fit)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     arrays = {"codes": fitted.encode(stored(dataset))}
     name = dataset.schema.label_name
     if name:
@@ -116,19 +119,20 @@ def detect(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
     import csv
 
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust)
-    dataset = open_like(fitted, data, data_dir, value_range, fit)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     scores = fitted.anomaly_score(stored(dataset))
     p_values = fitted.p_value(scores)
     label, name = dataset.schema.label, dataset.schema.label_name
     columns: dict[str, Sequence[str]] = {}
     if label and name:
-        columns["label"] = [label.classes[index] for index in dataset.fields[name].values]
+        columns["label"] = [label.classes[index] if index >= 0 else "" for index in dataset.fields[name].values]
     if dataset.files:
         columns["file"] = dataset.files
     with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # as names of files may be
@@ -153,6 +157,7 @@ def evaluate(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model with a frozen evaluator."""
@@ -169,12 +174,12 @@ def evaluate(
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
         judge = evaluator_of(run, trust=allowed)
     else:
-        dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
+        dataset = open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links)
         own = evaluator or run / "evaluator"
         found = (own / "evaluator.json").exists()
         if found:
             judge = Evaluator.load(own, dataset, trust=allowed)
-            if samples and judge.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
+            if samples and judge.n != min(samples, *(len(judge.dataset.splits[split]) for split in ("train", "test"))):
                 raise UsageError(f"the evaluator in '{own}' compares {judge.n} samples: leave --samples out.")
         else:
             judge = Evaluator.build(dataset, own, samples=samples, progress=say)

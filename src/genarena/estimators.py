@@ -16,7 +16,6 @@ from .data.sources import vector_spec
 from .fit import fit, plan
 from .fitted import FittedModel, build
 from .game import Capability
-from .models import find_model
 
 
 class _Estimator(BaseEstimator):
@@ -51,8 +50,6 @@ class _Estimator(BaseEstimator):
         splits = {"train": everything, "val": everything[:0], "test": everything[:0]}
         dataset = Dataset("X", {"vector": Field(spec, "target", rows)}, splits)
         settings: dict[str, Any] = {"latent_dim": self.latent_dim} if self.latent_dim is not None else {}
-        if "batch_size" in find_model(self.model).Config.model_fields:
-            settings["batch_size"] = min(64, len(rows))
         decided = plan(self.model, dataset, budget=self.budget, seed=self._seed(), settings=settings, device="cpu")
         untrained = build(decided.model_class, decided.config, dataset.schema, 0)
         FittedModel(untrained, decided.record).require(self._needs)  # before anybody waits for the training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import platform
@@ -52,6 +53,7 @@ class Plan:
     seed: int
     device: torch.device
     record: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
 def plan(
@@ -73,8 +75,7 @@ def plan(
     refuse_while_loading()
     model_class = find_model(model) if isinstance(model, str) else model
     seed = whole(seed, "seed")
-    config = model_class.Config.parse(settings or {})
-    check_fits(model_class, config, dataset)
+    config, notes = check_fits(model_class, settings or {}, dataset)
     chosen = choose_device(device)
     decided = Budget.parse(budget) if budget is not None else Budget.default(len(dataset.splits["train"]))
     record = {
@@ -91,19 +92,38 @@ def plan(
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
     as_stored = json.loads(json.dumps(record))  # tuples are lists on disk, and a resumed run compares the two
-    return Plan(model_class, config, dataset, decided, seed, chosen, as_stored)
+    return Plan(model_class, config, dataset, decided, seed, chosen, as_stored, notes)
 
 
-def check_fits(model_class: type[Model], config: Any, dataset: Dataset) -> None:
-    """Raise the `UsageError` of a model that cannot be trained on these data: its networks, its batches.
+def check_fits(model_class: type[Model], settings: Mapping[str, Any], dataset: Dataset) -> tuple[Any, tuple[str, ...]]:
+    """The configuration of a model for these data, and notes on what was fitted to them: its batch, if none was asked for.
 
-    The networks of a user's own model are not tried: they may need real tensors.
+    Raises the `UsageError` of a model that cannot be trained on them: its settings, its networks, its batches. The networks of
+    a user's own model are not tried: they may need real tensors.
     """
+    config, notes = _with_fitting_batch(model_class, settings, len(dataset.splits["train"]))
     if model_class in MODELS.values():
         with torch.device("meta"):
             build(model_class, config, dataset.schema, 0)
     if issubclass(model_class, Game):
         _loader(config, dataset, 0, torch.device("cpu"))
+    return config, notes
+
+
+def _with_fitting_batch(
+    model_class: type[Model], settings: Mapping[str, Any], examples: int
+) -> tuple[Any, tuple[str, ...]]:
+    """The configuration with the largest batch that it allows and the examples fill, where its usual one is larger."""
+    config = model_class.Config.parse(settings)
+    if not issubclass(model_class, Game) or "batch_size" in settings or config.batch_size <= examples:
+        return config, ()
+    world = distributed.world()
+    for size in range(examples - examples % world, 0, -world):
+        with contextlib.suppress(UsageError):
+            smaller = model_class.Config.parse({**settings, "batch_size": size})
+            why = f"there are {examples} examples to train on, fewer than the usual {config.batch_size}"
+            return smaller, (f"batch_size is {size}: {why}",)
+    return config, ()
 
 
 def model_name(model_class: type[Model]) -> str:
@@ -303,6 +323,8 @@ def _train(
     )
     if distributed.is_main() and trainer.progress.round == 0:
         forget_best(run.path)
+    for note in plan.notes if trainer.progress.round == 0 else ():
+        trainer.emit("warning", text=note)
     expected = record["expected_seconds"]
     trainer.emit("start", text=f"{plan.budget}, about {duration(expected)} with {record['threads']} threads")
     progress = trainer.run()
@@ -399,7 +421,7 @@ def _finish(
         write_json(run.config, record)
         write_tensors(run.model, model.state_dict())
         # After the weights that it belongs to: until the result names these, a run killed in between is not loaded.
-        held_out = plan.dataset.values("val", MOST_CALIBRATION)
+        held_out = plan.dataset.of_trained_classes().values("val", MOST_CALIBRATION)
         if len(held_out) and fitted.capabilities()["anomaly_score"] is None:
             fitted.calibration = fitted.anomaly_score(held_out)
             write_tensors(run.path / CALIBRATION, {"anomaly_score": torch.from_numpy(fitted.calibration)})

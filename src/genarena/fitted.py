@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import unicodedata
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -170,10 +171,14 @@ class FittedModel:
         """The index of a class, by its name or by itself."""
         self.require("condition")
         classes = self.schema.label.classes if self.schema.label else ()
-        if str(label) in classes:
-            return classes.index(str(label))
-        if str(label).isdecimal() and int(label) < len(classes):
-            return int(label)
+        name = unicodedata.normalize("NFC", str(label))
+        found = classes.index(name) if name in classes else int(label) if name.isdecimal() else len(classes)
+        if found < len(classes):
+            if not self.model.frequencies[found]:
+                raise UsageError(
+                    f"class '{classes[found]}' was never trained on: the train split has no example of it."
+                )
+            return found
         shown = ", ".join(classes[:12]) + (", …" if len(classes) > 12 else "")
         raise UsageError(f"there is no class '{label}'; there are {len(classes)}: {shown}.")
 

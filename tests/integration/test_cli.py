@@ -30,17 +30,19 @@ COMMANDS: Any = typer.main.get_command(app)
 OPTIONS = {
     "compare": "--budget --checkpoint --config --data-dir --range --device --dry-run --evaluator --features --features-net "
     "--for "
-    "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads DATA",
+    "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads"
+    " --follow-links --no-labels DATA",
     "density-ratio": "--data-dir --range --fit --for --json --out --seed --trust DATA RUN",
-    "detect": "--data-dir --range --fit --for --out --trust DATA RUN",
+    "detect": "--data-dir --range --fit --for --out --trust --follow-links DATA RUN",
     "doctor": "--for --json RUN",
     "edit": "--against --amounts --attribute --component --data-dir --range --fit --for --label --out --seed --steps "
     "--trust -n DATA RUN",
-    "encode": "--data-dir --range --fit --for --out --trust DATA RUN",
-    "evaluate": "--data-dir --range --fit --evaluator --features-net --for --json --samples --trust DATA RUN",
+    "encode": "--data-dir --range --fit --for --out --trust --follow-links DATA RUN",
+    "evaluate": "--data-dir --range --fit --evaluator --features-net --for --json --samples --trust"
+    " --follow-links DATA RUN",
     "export": "--for --format --out --trust RUN",
     "gap": "--data-dir --range --fit --for --json --seed --steps --trust DATA RUN",
-    "inspect": "--data-dir --range --json --max-bad --size DATA",
+    "inspect": "--data-dir --range --json --max-bad --size --follow-links --no-labels DATA",
     "interpolate": "--data --data-dir --range --fit --for --out --seed --steps --trust -n RUN",
     "invert": "--data-dir --range --fit --for --out --seed --steps --trust -n DATA RUN",
     "mix": "--for --layer --out --seed --trust -n RUN",
@@ -48,11 +50,12 @@ OPTIONS = {
     "path-length": "--for --json --seed --trust -n RUN",
     "probe": "--data-dir --range --fit --for --json --labels --seed --trust DATA RUN",
     "prune": "--dry-run --keep FOLDER",
-    "reconstruct": "--data-dir --range --fit --for --out --trust -n DATA RUN",
+    "reconstruct": "--data-dir --range --fit --for --out --trust -n --follow-links DATA RUN",
     "report": "FOLDER",
     "sample": "--checkpoint --for --label --out --seed --truncation --trust -n RUN",
     "train": "--budget --config --data-dir --range --device --dry-run --json "
-    "--max-bad --out --quiet --seed --set --size --threads DATA MODEL",
+    "--max-bad --out --quiet --seed --set --size --threads"
+    " --follow-links --no-labels DATA MODEL",
     "traverse": "--amounts --component --data --data-dir --range --fit --for --label --out --seed --trust -n RUN",
     "truncation": "--amounts --data-dir --range --fit --evaluator --features-net --for --out --samples --seed --trust DATA RUN",
 }
@@ -196,6 +199,58 @@ def test_files_that_are_set_aside_are_told(
     done = genarena("encode", arena / "runs" / "vae-0", tmp_path / "pictures", "--out", tmp_path / "codes.npz")
     with np.load(tmp_path / "codes.npz") as stored:
         assert stored["files"].tolist() == ["0.png", "1.png", "2.png", "4.png", odd] and len(stored["codes"]) == 5
+
+
+@pytest.mark.parametrize("verb", ["detect", "encode", "reconstruct"])
+def test_one_image_is_enough_to_look_at(
+    verb: str, vae: Path, bars: tuple[np.ndarray, np.ndarray], tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    Image.fromarray(bars[0][7].squeeze()).save(tmp_path / "one.PNG")
+    np.save(tmp_path / "one.npy", bars[0][7:8])
+    out = {"detect": "a.csv", "encode": "a.npz", "reconstruct": "a.npz"}[verb]
+    found = []
+    for source in ("one.PNG", "one.npy"):
+        done = genarena(verb, vae, tmp_path / source, "--out", tmp_path / out)
+        assert done.code == 0
+        if verb == "detect":
+            with (tmp_path / out).open(newline="") as file:
+                [row] = csv.DictReader(file)
+            found.append([float(row["score"])])
+        else:
+            with np.load(tmp_path / out) as stored:
+                found.append(stored[stored.files[0]])
+    np.testing.assert_array_equal(*found)
+    expected = {"detect": "anomaly_score"}.get(verb, verb)
+    np.testing.assert_allclose(
+        np.ravel(found[0]), np.ravel(getattr(load(vae), expected)(bars[0][7:8, None])), rtol=1e-4
+    )
+
+
+def test_what_was_noticed_in_the_data_is_told_before_training(
+    bars: tuple[np.ndarray, np.ndarray], tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    """Pictures of the test split that are in train too, files that are broken, a folder left out, few examples."""
+    for i, (picture, label) in enumerate(zip(*bars, strict=True)):
+        for split in ["Training"] * (i < 40) + ["Testing"] * (30 <= i < 60):
+            (tmp_path / "set" / split / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture.squeeze()).save(tmp_path / "set" / split / str(label) / f"{i}.png")
+    (tmp_path / "set" / "Training" / "0" / "broken.png").write_bytes(b"no")
+    (tmp_path / "set" / "more").mkdir()
+    Image.fromarray(bars[0][99].squeeze()).save(tmp_path / "set" / "more" / "x.png")
+    small = ["--budget", "64 images", *SMALL, "--out", tmp_path / "run"]
+    done = genarena("train", "vae", tmp_path / "set", *small)
+    assert done.code == 0
+    for said in (
+        "warning: 10 of the 30 test examples are also in train and val, exactly alike",
+        "1 image(s) outside the folders of splits ('Testing', 'Training')",
+        "'Training' is train",
+        "broken.png",
+        "batch_size is 36",
+    ):
+        assert said in done.err, done.err
+    quiet = genarena("train", "pca", tmp_path / "set", "--out", tmp_path / "pca", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+    assert genarena("inspect", tmp_path / "set", "--no-labels").code == 0
 
 
 def test_detect_writes_scores_and_p_values(

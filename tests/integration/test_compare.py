@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from arena_fixture import SMALL, Done, compare_command, run_command_here
+from PIL import Image
 
 from genarena import load
 from genarena.checkpoint import RunFolder
@@ -332,6 +333,45 @@ def test_models_that_break_fail_alone(workplace: Path, tmp_path: Path) -> None:
     assert use.cells["Fine"].value is not None
     assert use.cells["Raises"].reason == "no run finished"
     assert "a planted mistake" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("cells_here")
+def test_faultless_parts_to_learn_from_and_defects_to_notice(tmp_path: Path, genarena: Callable[..., Done]) -> None:
+    """Train holds one class, test another beside it: no option is needed, no run is lost, nothing is claimed of the unseen."""
+    rng = np.random.default_rng(0)
+    for folder, count, light in (
+        ("train/good", 60, 0),
+        ("test/good", 24, 0),
+        ("test/crack", 12, 200),
+        ("ground_truth/crack", 12, 99),
+    ):
+        (tmp_path / "part" / folder).mkdir(parents=True)
+        for i in range(count):
+            values = rng.integers(0, 40, (8, 8))
+            values[3, 1:7] += light
+            Image.fromarray(values.astype(np.uint8)).save(tmp_path / "part" / folder / f"{i:03d}.png")
+    out = tmp_path / "arena"
+    small = ["--seeds", "1", "--budget", "64 images", "--jobs", "1", *SMALL]
+    done = genarena("compare", tmp_path / "part", "--models", "pca,cvae", *small, "--out", out)
+    assert done.code == 0 and "12 image(s) outside the folders of splits ('test', 'train')" in done.err
+    record = read_json(out / "comparison.json")
+    assert {run["status"] for run in record["runs"]} == {"done"}
+    assert record["plan"]["hidden"] == ["crack"] and record["evaluator"]["n"] == 24
+    assert any(
+        note.startswith("12 test examples are of classes that train has none of") for note in record["data"]["notes"]
+    )
+    uses = {use["name"]: use for use in record["uses"]}
+    assert uses["detect"]["cells"]["pca"]["value"] > 0.99
+    assert uses["reduce"]["verdict"] == "not possible"
+    assert {cell["reason"] for cell in uses["reduce"]["cells"].values()} == {"the training labels are of one class"}
+    run = out / "runs" / "cvae-0"
+    refused = genarena("sample", run, "--label", "crack", "--out", tmp_path / "a.png")
+    assert refused.code == 2 and "class 'crack' was never trained on" in refused.err
+    assert genarena("sample", run, "--label", "good", "--out", tmp_path / "a.png").code == 0
+    probe = genarena("probe", run, tmp_path / "part")
+    assert probe.code == 3 and "of one class" in probe.err
+    # held-out parts that p-values are taken from are faultless ones
+    assert load(run).calibration.shape == (6,)
 
 
 @pytest.mark.usefixtures("cells_here")

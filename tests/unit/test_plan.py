@@ -80,7 +80,8 @@ def test_what_is_left_without_the_hidden_classes_must_do_for_training() -> None:
     labels = np.repeat([0, 1], [400, 40])
     rows = open_dataset((np.random.default_rng(0).normal(size=(440, 3)), labels))
     with pytest.raises(UsageError, match="Without 0, which detect hides from training: batch size 64 does not fit the"):
-        make_plan(rows, models=["vae"], normal="1")
+        make_plan(rows, models=["vae"], normal="1", settings={"batch_size": 64})
+    assert make_plan(rows, models=["vae"], normal="1").hidden == ("0",)
 
 
 def test_a_plan_survives_json(images: Any) -> None:

@@ -662,6 +662,23 @@ def test_a_foreign_folder_is_refused(images: Dataset, tmp_path: Path, record: An
         fit(run_plan(images), tmp_path, threads=1)
 
 
+@pytest.mark.parametrize(("settings", "size"), [({}, 15), ({"packing": 2}, 14), ({"batch_size": 8}, 8)])
+def test_few_examples_make_a_smaller_batch(
+    sixteen: dict[str, Dataset], tmp_path: Path, settings: dict[str, Any], size: int
+) -> None:
+    data = sixteen["vectors"]
+    few = replace(data, splits={**data.splits, "train": data.splits["train"][:15]})
+    decided = plan("gan", few, settings={"latent_dim": 2, **settings}, budget="32 images", device="cpu")
+    assert decided.config.batch_size == size
+    fit(decided, tmp_path, threads=1)
+    said = read_json(tmp_path / "result.json")["warnings"]
+    assert (
+        said == []
+        if size == 8
+        else said == [f"batch_size is {size}: there are 15 examples to train on, fewer than the usual 64"]
+    )
+
+
 def test_settings_that_do_not_fit_the_data_are_refused(images: Dataset) -> None:
     with pytest.raises(UsageError, match="batch size 1000 does not fit the"):
         run_plan(images, settings={"batch_size": 1000})

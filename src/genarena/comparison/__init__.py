@@ -15,7 +15,7 @@ from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
 from ..errors import DataError, RunError, UsageError
 from ..files import copy_file, only_files, read_json, write_json
-from ..fit import duration
+from ..fit import check_fits, duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
 from ..metrics import Evaluator
@@ -129,6 +129,9 @@ def compare(
         _say_what_cannot_be_measured(plan, judge, say)
         write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
         each = f" with {plan.threads} threads each" if plan.threads else ""
+        for contender in plan.contenders:
+            for note in check_fits(contender.model_class, contender.settings, dataset)[1]:
+                say(f"{contender.name}: {note}")
         say(f"{plan.describe()}, {plan.jobs} at a time{each}")
         if plan.hidden:
             say(f"detect hides from training, with every seed: {', '.join(plan.hidden)}")
@@ -221,7 +224,7 @@ def _evaluator(
     other = given and Evaluator.load(Path(given), dataset, trust=trust).hash != found.hash
     if other or (features and identity(Path(features), features_net) != found.features):
         raise RunError(f"'{folder}' has an evaluator of its own: choose another --out for another one.")
-    if samples and found.n != min(samples, *(len(dataset.splits[split]) for split in ("train", "test"))):
+    if samples and found.n != min(samples, *(len(found.dataset.splits[split]) for split in ("train", "test"))):
         raise RunError(f"'{folder}' compares {found.n} samples: choose another --out to compare {samples}.")
     return found
 

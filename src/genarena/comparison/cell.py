@@ -53,7 +53,7 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
     checkpoint, digest = weights_of(result, comparison.checkpoint)
     if checkpoint == "best":
         fitted = load_model(run, own=decided.model_class, device=decided.device, checkpoint="best")
-    context = Context(fitted, view, evaluator, cell.seed, hidden, result)
+    context = Context(fitted, evaluator.dataset if cell.view == "all" else view, evaluator, cell.seed, hidden, result)
     scores = measure_run(context, uses)
     if cell.view == "all":
         draw_pictures(run, fitted, evaluator, cell.seed)

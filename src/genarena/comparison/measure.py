@@ -126,6 +126,7 @@ def validation_monitor(dataset: Dataset, space: FeatureSpace | None = None) -> M
     space : FeatureSpace, optional
         Where it is measured; by default in a small random one.
     """
+    dataset = dataset.of_trained_classes()
     if len(dataset.splits["val"]) < 2:
         return lambda fitted, images: {}
     space = space or random_space(dataset.schema.target)

@@ -362,7 +362,7 @@ def _check_fits(contenders: Sequence[Contender], dataset: Dataset) -> None:
     refusals = []
     for contender in contenders:
         try:
-            check_fits(contender.model_class, contender.model_class.Config.parse(contender.settings), dataset)
+            check_fits(contender.model_class, contender.settings, dataset)
         except UsageError as error:
             refusals.append(str(error))
     if refusals:

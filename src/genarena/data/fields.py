@@ -304,6 +304,15 @@ class Dataset:
         seen = LabelSpec.of(spec.classes, label.values[kept["train"]])
         return replace(self, splits=kept, fields={**self.fields, name: replace(label, spec=seen)})
 
+    def of_trained_classes(self) -> Dataset:
+        """The same data without the val and test examples of classes that ``train`` has none of: what a model can know."""
+        name, spec = self.schema.label_name, self.schema.label
+        if name is None or spec is None or all(spec.frequencies):
+            return self
+        trained = np.array(spec.frequencies) > 0
+        values = np.asarray(self.fields[name].values)
+        return replace(self, splits={split: rows[trained[values[rows]]] for split, rows in self.splits.items()})
+
 
 class Batch:
     """The fields of some examples as tensors, normalised for networks, on the training device."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from itertools import combinations
 
 import numpy as np
 
@@ -90,14 +89,16 @@ def make_splits(
 
 
 def _leaks(hashes: np.ndarray, splits: Mapping[str, np.ndarray]) -> list[str]:
-    """A warning for each pair of splits that share exact copies: those that come with the data may."""
+    """A warning for each split that shares exact copies with earlier ones: those that come with the data may."""
     warnings = []
-    for first, second in combinations(("train", "val", "test"), 2):
-        copies = int(np.isin(hashes[splits[second]], hashes[splits[first]]).sum())
-        if copies:
+    for split, earlier in (("val", ["train"]), ("test", ["train", "val"])):
+        copies = {other: np.isin(hashes[splits[split]], hashes[splits[other]]) for other in earlier}
+        count = int(np.logical_or.reduce(list(copies.values())).sum())
+        if count:
+            where = " and ".join(other for other, found in copies.items() if found.any())
             warnings.append(
-                f"warning: {copies} of the {len(splits[second])} {second} examples are also in {first}, exactly alike: what "
-                f"is measured on them says too little. Remove them from one of the two"
+                f"warning: {count} of the {len(splits[split])} {split} examples are also in {where}, exactly alike: what is "
+                "measured on them says too little. Remove them from one of the two"
             )
     return warnings
 

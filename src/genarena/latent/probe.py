@@ -85,10 +85,13 @@ def probe(
     CapabilityError
         Where the model has no features, or nothing in it was trained by gradient.
     """
+    dataset = dataset.of_trained_classes()
     known, truth = dataset.labels("train"), dataset.labels("test")
     if known is None or truth is None:
         raise DataError(f"'{dataset.name}' has no labels: there is nothing to probe for.")
     seed = whole(seed, "seed")
+    if len(np.unique(known)) < 2:
+        raise DataError(f"the training labels of '{dataset.name}' are of one class: there is nothing to probe for.")
     rows = np.random.default_rng(seed).permutation(len(known))[:MOST]
     known = known[rows]
     least, most = len(np.unique(known)), len(known)

@@ -45,6 +45,8 @@ class Evaluator:
 
     Attributes
     ----------
+    dataset : Dataset
+        Its val and test splits hold the classes that train has, where these are at least 20 test examples.
     spec : ImageSpec or VectorSpec
     spaces : dict of str to FeatureSpace
     n, k : int
@@ -66,7 +68,7 @@ class Evaluator:
     """
 
     def __init__(self, dataset: Dataset, spaces: dict[str, FeatureSpace], protocol: dict[str, Any], notes: list[str]):
-        self.dataset = dataset
+        self.dataset = _trained(dataset)
         self.spec = _target(dataset)
         self.spaces = spaces
         self.protocol = protocol
@@ -74,7 +76,7 @@ class Evaluator:
         self.n: int = protocol["n"]
         self.k: int = protocol["k"]
         self.seed: int = protocol["seed"]
-        self.reference = dataset.values("test")[_rows(dataset, "test", self.n, self.seed)]
+        self.reference = self.dataset.values("test")[_rows(self.dataset, "test", self.n, self.seed)]
         self.features: dict[str, str | None] | None = None
         self.floor: dict[str, Score] = {}
         self.ceilings: dict[str, dict[str, Score]] = {}
@@ -118,7 +120,8 @@ class Evaluator:
             ``features_net``.
         """
         say = progress or (lambda line: None)
-        counts = {split: len(dataset.splits[split]) for split in ("train", "test")}
+        seen = _trained(dataset)
+        counts = {split: len(seen.splits[split]) for split in ("train", "test")}
         if min(counts.values()) < _LEAST:
             raise DataError(
                 f"'{dataset.name}' has {counts['train']} train and {counts['test']} test examples; an evaluator needs "
@@ -131,6 +134,11 @@ class Evaluator:
             raise UsageError("A network of your own (features_net) needs its weights (features).")
         given = identity(features, features_net) if features else None
         spaces, notes = fit_spaces(dataset, n, seed, features, say, features_net)
+        strange = len(dataset.splits["test"]) - len(dataset.of_trained_classes().splits["test"])
+        if strange:
+            then = "too few are left without them, so models are compared on all"
+            then = then if seen is dataset else "models are compared on the others"
+            notes.append(f"{strange} test examples are of classes that train has none of: {then}")
         protocol = {
             "version": PROTOCOL,
             "split": "test",
@@ -374,6 +382,12 @@ def _target(dataset: Dataset) -> TargetSpec:
     if not isinstance(spec, ImageSpec | VectorSpec):
         raise DataError(f"'{dataset.name}' has no images or rows to generate, so there is nothing to evaluate.")
     return spec
+
+
+def _trained(dataset: Dataset) -> Dataset:
+    """The data of the classes that can be learned, where these are enough to compare with."""
+    trained = dataset.of_trained_classes()
+    return trained if len(trained.splits["test"]) >= _LEAST else dataset
 
 
 def _rows(dataset: Dataset, split: str, count: int, seed: int) -> np.ndarray:

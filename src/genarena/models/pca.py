@@ -17,6 +17,7 @@ from sklearn.decomposition import PCA as ScikitPCA
 from torch import Tensor
 
 from ..data import Schema
+from ..errors import DataError
 from ..game import Capability, Model, ModelConfig, normal
 from ..kinds import kind_of
 from ..objectives.likelihoods import dequantisation_term, quantisation_step
@@ -55,7 +56,9 @@ class PCA(Model):
         self.register_buffer("noise_variance", torch.ones(()))
 
     def fit(self, x: np.ndarray, seed: int) -> None:
-        """Fit to normalised examples ``(N, *shape)``."""
+        """Fit to normalised examples ``(N, *shape)``, two or more."""
+        if len(x) < 2:
+            raise DataError("pca finds directions between examples: give two to train on at least.")
         # Some values nearly follow from others, which float32 cannot tell from those that do.
         flat = x.reshape(len(x), -1).astype(np.float64)
         found = ScikitPCA(min(self.latent_dim, len(x) - 1), random_state=seed).fit(flat)

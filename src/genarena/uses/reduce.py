@@ -52,6 +52,8 @@ def measure(context: Context) -> dict[str, Score]:
     labels, truth = dataset.labels("train"), dataset.labels("test")
     if labels is None or truth is None:
         return {}
+    if len(np.unique(labels)) < 2:
+        return {"probe_accuracy": Score(None, len(truth), reason="the training labels are of one class")}
     rows = np.random.default_rng(context.seed).permutation(len(labels))[:MOST]
     # A conditional model's codes end with the class it guessed: the rest has to speak for itself.
     latent = slice(0, -fitted.model.classes or None)
