@@ -28,6 +28,7 @@ from .files import (
     LARGEST_JSON,
     only_files,
     open_tensors,
+    parse_json,
     read_bytes,
     read_json,
     remove,
@@ -183,7 +184,12 @@ class RunFolder:
         """
         folder = self.checkpoints / str(step)
         path = folder / _MANIFEST
-        manifest = read_json(path)
+        try:
+            manifest = parse_json(read_bytes(path, LARGEST_JSON))
+        except FileNotFoundError:
+            raise RunError(f"'{path}' does not exist.") from None
+        except (ValueError, RecursionError) as error:
+            raise RunError(f"'{path}' is not readable JSON ({error}).") from None
         files = manifest.get("files") if isinstance(manifest, dict) else None
         if not isinstance(files, dict) or read_bytes(path, LARGEST_JSON) != _manifest(files):
             newer = (

@@ -9,7 +9,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -135,9 +135,14 @@ def remove_partial(folder: Path) -> None:
         remove(stale)
 
 
-def write_json(path: Path, record: Any) -> None:
-    """Write JSON atomically; NaN is refused, since no number in a record may be one."""
-    write_atomic(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as a whole, with a digest of what it says; NaN is refused, since no number in it may be one."""
+    said = json.loads(json.dumps(record, allow_nan=False))
+    write_atomic(path, (json.dumps({**said, "digest": _digest(said)}, indent=1) + "\n").encode())
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 class UnfitFile(RunError, OSError):
@@ -183,16 +188,24 @@ def _size(count: int) -> str:
     return f"{count >> 20} MB" if count >= 2**20 else f"{count >> 10} kB"
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON of bounded size; NaN and infinity, which `write_json` never writes, come back as None.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a record that `write_json` wrote, of bounded size.
 
     Raises
     ------
     RunError
-        Where it is missing, no regular file, too large or not JSON.
+        Where it is missing, no regular file, too large, no record, or says something else than was written.
     """
     try:
-        return parse_json(read_bytes(path, LARGEST_JSON))
+        record = parse_json(read_bytes(path, LARGEST_JSON))
+        digest = record.pop("digest", None) if isinstance(record, dict) else None
+        if digest is None:
+            raise RunError(
+                f"'{path}' has no digest: an earlier genarena wrote it, or another program. Make it anew in another folder."
+            )
+        if digest != _digest(record):
+            raise RunError(f"'{path}' is not what was written: its digest differs.")
+        return record
     except FileNotFoundError:
         raise RunError(f"'{path}' does not exist.") from None
     except (ValueError, RecursionError) as error:
@@ -201,6 +214,8 @@ def read_json(path: Path) -> Any:
 
 def parse_json(text: str | bytes) -> Any:
     """Parse JSON of a bounded number of values: an empty list takes two bytes in a file and sixty in memory.
+
+    NaN and infinity come back as None.
 
     Raises
     ------

@@ -24,7 +24,7 @@ from .checkpoint import FORMAT, RunFolder, write_tensors
 from .data import Dataset, Loader, Schema
 from .errors import RunError, UsageError, one_of, whole
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
-from .files import read_json, replacing, sha256_of, write_atomic, write_json
+from .files import read_json, remove, replacing, sha256_of, write_atomic, write_json
 from .fitted import BATCH, CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of, normalise
@@ -205,8 +205,8 @@ def _fit_locked(
 ) -> FittedModel:
     trainer_of = _train if issubclass(plan.model_class, Game) else _fit_closed_form
     previous = read_json(run.config) if run.config.exists() else None
-    record = _continue(plan, run, previous, threads) if previous else dict(plan.record)
-    if previous and _is_finished(run, record):
+    record = dict(plan.record) if previous is None else _continue(plan, run, previous, threads)
+    if previous is not None and _is_finished(run, record):
         return load_model(run.path, own=plan.model_class, device=plan.device)
     if trainer_of is _train and run.result.exists() and not run.steps():
         raise RunError(f"'{run.path}' is finished and has no checkpoint to go on from: choose another --out.")
@@ -215,11 +215,10 @@ def _fit_locked(
 
 def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int | None) -> dict[str, Any]:
     """Check that a run goes on with the arguments it began with; only a larger budget is new."""
-    if not isinstance(previous, dict) or previous.get("format", 0) > FORMAT:
+    if previous.get("format", 0) > FORMAT:
         raise RunError(f"'{run.path}' was written by a newer genarena: upgrade to go on with it.")
-    previous["schema"] = json.loads(
-        json.dumps(Schema.from_json(previous.get("schema", {})).to_json())
-    )  # of before, too
+    if previous.get("schema"):  # as this release writes it
+        previous["schema"] = json.loads(json.dumps(Schema.from_json(previous["schema"]).to_json()))
     asked = {**plan.record, "threads": threads}
     keys = ["model", "code", "config", "data", "schema", "seed", "device"]
     if threads and "threads" in previous:  # a closed form has no use for threads
@@ -250,11 +249,31 @@ def _difference(key: str, old: Any, new: Any) -> str:
 
 
 def _is_finished(run: RunFolder, record: dict[str, Any]) -> bool:
-    """Whether the served model is there, intact and of this budget; a damaged one is written again."""
-    if not (run.result.exists() and run.model.exists()):
+    """Whether what is served is there, intact and of this budget; what is damaged is written again.
+
+    Raises
+    ------
+    RunError
+        Where its events have changed, which nothing can write again.
+    """
+    if not run.result.exists():
         return False
     result = read_json(run.result)
-    return result.get("budget") == record["budget"] and result.get("sha256") == sha256_of(run.model)
+    if result.get("budget") != record["budget"]:
+        return False
+    check_events(run, result)
+    served = {"sha256": run.model, "calibration": run.path / CALIBRATION}
+    return all(result.get(key) == _sha256(path) for key, path in served.items())
+
+
+def check_events(run: RunFolder, result: Mapping[str, Any]) -> None:
+    """Raise the `RunError` of a finished run whose events are not those that led to its result."""
+    if result.get("events") != _sha256(run.events):
+        raise RunError(f"'{run.events}' is not what was written: its sha256 differs. Train in another folder.")
+
+
+def _sha256(path: Path) -> str | None:
+    return sha256_of(path) if path.exists() else None
 
 
 def _fit_closed_form(plan: Plan, run: RunFolder, record: dict[str, Any], *_: Any) -> FittedModel:
@@ -421,6 +440,7 @@ def _finish(
         write_json(run.config, record)
         write_tensors(run.model, model.state_dict())
         # After the weights that it belongs to: until the result names these, a run killed in between is not loaded.
+        remove(run.path / CALIBRATION)
         held_out = plan.dataset.of_trained_classes().values("val", MOST_CALIBRATION)
         if len(held_out) and fitted.capabilities()["anomaly_score"] is None:
             fitted.calibration = fitted.anomaly_score(held_out)
@@ -428,6 +448,8 @@ def _finish(
         events = list(read_events(run.events))
         result = {
             "sha256": sha256_of(run.model),
+            "calibration": _sha256(run.path / CALIBRATION),
+            "events": _sha256(run.events),
             "budget": record["budget"],
             "round": progress.round,
             "images": progress.images,

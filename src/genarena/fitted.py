@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from .best import RECORD, WEIGHTS, read_best
-from .checkpoint import FORMAT, read_tensors, write_tensors
+from .checkpoint import FORMAT, finite, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like, open_like
 from .errors import CapabilityError, DataError, RunError, UsageError, one_of, visible, whole
-from .files import read_json, sha256_of, write_json
+from .files import read_json, remove, sha256_of, write_json
 from .game import Capability, Model
 from .kinds import kind_of, on_device
 from .machine import own_generators
@@ -323,9 +323,14 @@ class FittedModel:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "model.safetensors", self.model.state_dict())
-        write_json(folder / "config.json", {**self.record, "sha256": sha256_of(folder / "model.safetensors")})
+        remove(folder / CALIBRATION)
         if self.calibration is not None:
             write_tensors(folder / CALIBRATION, {"anomaly_score": torch.from_numpy(self.calibration)})
+        digests = {
+            "sha256": sha256_of(folder / "model.safetensors"),
+            "calibration": None if self.calibration is None else sha256_of(folder / CALIBRATION),
+        }
+        write_json(folder / "config.json", {**self.record, **digests})
         source = self.record.get("code")
         if source is not None:
             (folder / "model.py").write_text(source, encoding="utf-8")
@@ -481,10 +486,10 @@ def load_model(
     model_class = class_of(record, folder, trust, own)
     if not (folder / "model.safetensors").is_file():
         raise RunError(f"'{folder}' has no finished model: run its `genarena train` command again to finish it.")
-    digest = record.get("sha256")
-    if digest is None and (folder / "result.json").is_file():
-        digest = read_json(folder / "result.json").get("sha256")
-    if digest != sha256_of(folder / "model.safetensors"):
+    written = (
+        record if "sha256" in record or not (folder / "result.json").is_file() else read_json(folder / "result.json")
+    )
+    if written.get("sha256") != sha256_of(folder / "model.safetensors"):
         raise RunError(f"'{folder / 'model.safetensors'}' is not what was written: its sha256 differs.")
     schema = Schema.from_json(record["schema"])
     config = model_class.Config.parse(record["config"])
@@ -497,12 +502,26 @@ def load_model(
     if model_class in MODELS.values():
         _check_size(model_class, config, schema, weights)
     model = build(model_class, config, schema, 0)
-    model.load_state_dict(read_tensors(weights, model.state_dict()))
+    state = read_tensors(weights, model.state_dict())
+    if not finite(state):
+        raise RunError(f"'{weights}' holds values that are not finite.")
+    model.load_state_dict(state)
     fitted = FittedModel(model, record, device)
-    if checkpoint == "last" and (folder / CALIBRATION).is_file():  # whose scores are those of the last weights
-        scores = read_tensors(folder / CALIBRATION, most=_LARGEST_CALIBRATION).get("anomaly_score")
-        fitted.calibration = None if scores is None or scores.ndim != 1 else scores.float().numpy()
+    if checkpoint == "last":  # whose scores the calibration holds
+        fitted.calibration = _calibration(folder / CALIBRATION, written.get("calibration"))
     return fitted
+
+
+def _calibration(path: Path, digest: str | None) -> np.ndarray | None:
+    """The held-out scores that the record of a model's weights names by their sha256; None where it names none."""
+    if digest is None and not path.exists():
+        return None
+    if not path.is_file() or sha256_of(path) != digest:
+        raise RunError(f"'{path}' is not what was written with these weights: it is missing, or its sha256 differs.")
+    scores = read_tensors(path, most=_LARGEST_CALIBRATION).get("anomaly_score")
+    if scores is None or scores.ndim != 1 or not len(scores) or not finite({"anomaly_score": scores}):
+        raise RunError(f"'{path}' holds no anomaly scores.")
+    return scores.float().numpy()
 
 
 def _check_size(model_class: type[Model], config: Any, schema: Schema, path: Path) -> None:

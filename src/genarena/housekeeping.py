@@ -9,6 +9,7 @@ from .checkpoint import RunFolder
 from .errors import GenarenaError, RunError, UsageError
 from .events import read_events
 from .files import only_files, read_json, remove, sha256_of
+from .fitted import CALIBRATION
 
 
 def examine(folder: Path) -> list[tuple[bool, str]]:
@@ -35,13 +36,15 @@ def examine(folder: Path) -> list[tuple[bool, str]]:
             findings.append((False, f"checkpoint {step}: {error}"))
     if run.result.exists() and run.model.exists():
         result = read_json(run.result)
-        intact = result.get("sha256") == sha256_of(run.model)
-        findings.append(
-            (intact, "model.safetensors is what was written" if intact else "model.safetensors has changed")
-        )
+        files = {"sha256": run.model, "calibration": run.path / CALIBRATION}
+        if result.get("budget") == record.get("budget"):  # else events go on already
+            files["events"] = run.events
+        written = {path: digest for key, path in files.items() if (digest := result.get(key))}
+        named = {path: path.exists() and sha256_of(path) == digest for path, digest in written.items()}
         if (run.path / RECORD).exists():
-            intact = read_best(run.path) is not None
-            findings.append((intact, f"{WEIGHTS} is what was written" if intact else f"{WEIGHTS} has changed"))
+            named[run.path / WEIGHTS] = read_best(run.path) is not None
+        for path, intact in named.items():
+            findings.append((intact, f"{path.name} is what was written" if intact else f"{path.name} has changed"))
         findings.append((True, f"trained {result['images']:,} images in {result['cpu_seconds']:.0f} CPU seconds"))
     else:
         findings.append((True, "training is not finished: the command that began it goes on"))

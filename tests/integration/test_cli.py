@@ -629,7 +629,7 @@ def test_unknown_verbs_and_options_are_usage_errors(genarena: Callable[..., Done
 
 def test_names_that_would_act_on_a_terminal_are_spelled_out(tmp_path: Path, genarena: Callable[..., Done]) -> None:
     record = {"format": 1, "model": "\x1b[2J\x07evil", "config": {}, "schema": {}}
-    (tmp_path / "config.json").write_text(json.dumps(record))
+    write_json(tmp_path / "config.json", record)
     (tmp_path / "model.safetensors").write_bytes(b"")
     done = genarena("sample", tmp_path, "--out", tmp_path / "x.png")
     assert_is_told(done, 4, r"\x1b[2J\x07evil")
@@ -652,7 +652,7 @@ def test_damaged_configurations(
 ) -> None:
     shutil.copytree(vae, tmp_path / "run")
     path = tmp_path / "run" / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    write_json(path, {**read_json(path), **change})
     done = genarena("sample", tmp_path / "run", "--out", tmp_path / "x.png")
     assert done.code in (3, 4)
     assert_is_told(done, done.code)

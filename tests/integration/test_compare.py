@@ -25,7 +25,7 @@ from genarena.comparison import cell as cells
 from genarena.comparison import evaluator_of, load_winner, winner_folder
 from genarena.comparison.measure import read_scores
 from genarena.errors import RunError, UsageError
-from genarena.files import read_json, sha256_of
+from genarena.files import read_json, sha256_of, write_json
 from genarena.report.schema import read_comparison
 from genarena.uses import USES
 
@@ -174,7 +174,7 @@ def test_code_that_a_folder_brings_is_not_run_unasked(arena: Path, tmp_path: Pat
     (copy / "runs").mkdir(parents=True)
     shutil.copytree(arena / "runs" / "MyGAN-0", copy / "runs" / "MyGAN-0")
     (copy / "plan.json").write_bytes((arena / "plan.json").read_bytes())
-    (copy / "comparison.json").write_text(json.dumps(record))
+    write_json(copy / "comparison.json", record)
     with pytest.raises(RunError, match="--trust"):
         load(copy, "generate-fidelity")
     assert load(copy, "generate-fidelity", trust=True).name == "MyGAN"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+
+from genarena.files import write_json
 
 NAMES = ["pca", "autoencoder", "vae", "gan", "vaegan"]
 TITLES = {
@@ -46,7 +47,7 @@ def write_comparison(folder: Path) -> dict[str, Any]:
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
     value = comparison()
     value["pictures"] = _pictures(folder)
-    (folder / "comparison.json").write_text(json.dumps(value), encoding="utf-8")
+    write_json(folder / "comparison.json", value)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ import torch
 from genarena import checkpoint as module
 from genarena.checkpoint import Checkpoint, RunFolder, finite, read_tensors, write_tensors
 from genarena.errors import RunError, StorageError
-from genarena.files import append_to, filling, read_json, replacing, write_atomic, write_json
+from genarena.files import append_to, filling, parse_json, read_json, replacing, write_atomic, write_json
 
 MODEL = {"layer.weight": torch.arange(12.0).view(3, 4), "count": torch.tensor(3)}
 
@@ -182,8 +183,25 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.Monke
 def test_no_record_holds_a_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "record.json", {"loss": float("nan")})
-    (tmp_path / "record.json").write_text('{"loss": NaN, "fd": [Infinity, -Infinity, 1]}')
-    assert read_json(tmp_path / "record.json") == {"loss": None, "fd": [None, None, 1]}
+    assert parse_json('{"loss": NaN, "fd": [Infinity, -Infinity, 1]}') == {"loss": None, "fd": [None, None, 1]}
+
+
+def test_a_record_says_what_was_written_or_nothing(tmp_path: Path) -> None:
+    path, record = (
+        tmp_path / "record.json",
+        {"winner": "vae", "levels": 17, "usable": [False, True], "fd": 0.1, "é": None},
+    )
+    write_json(path, record)
+    assert read_json(path) == record
+    written = path.read_bytes()
+    assert json.loads(written).keys() == {*record, "digest"}
+    for place, byte in enumerate(written):
+        path.write_bytes(written[:place] + bytes([byte ^ 1 << place % 8]) + written[place + 1 :])
+        with contextlib.suppress(RunError):
+            assert read_json(path) == record  # as where one kind of space became another
+    path.write_text(json.dumps(record))
+    with pytest.raises(RunError, match="has no digest: an earlier genarena wrote it"):
+        read_json(path)
 
 
 # -- damage ------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from sklearn.datasets import load_digits
 
 from genarena.data.fields import Dataset, Field, ImageSpec, LabelSpec, VectorSpec
 from genarena.errors import DataError, RunError, UsageError
+from genarena.files import read_json, write_json
 from genarena.metrics import PANEL, Evaluator, FeatureSpace
 from genarena.metrics.classifier import _balanced_accuracy, skill, train_classifier
 from genarena.metrics.fitting import fit_spaces
@@ -430,9 +431,9 @@ def test_other_data_are_refused(row_folder: Path) -> None:
 
 
 def edit(folder: Path, change) -> None:
-    record = json.loads((folder / "evaluator.json").read_text())
+    record = read_json(folder / "evaluator.json")
     change(record)
-    (folder / "evaluator.json").write_text(json.dumps(record))
+    write_json(folder / "evaluator.json", record)
 
 
 def header(path: Path) -> dict[str, str]:

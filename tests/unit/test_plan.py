@@ -128,7 +128,7 @@ def test_the_time_of_a_comparison_is_forecast_once_every_contender_has_measured_
         assert expected_seconds(tmp_path, plan, ["vae", "gan"], 2) is None
         run = tmp_path / "runs" / f"{name}-0"
         run.mkdir(parents=True)
-        (run / "config.json").write_text(f'{{"expected_seconds": {seconds}}}')
+        write_json(run / "config.json", {"expected_seconds": seconds})
     assert expected_seconds(tmp_path, plan, ["vae", "gan"], 2) == 4 * (10 + 30) / 2
 
 
@@ -180,7 +180,7 @@ def test_a_run_that_ended_without_a_word_names_its_code_and_log(tmp_path: Path) 
     process: Any = SimpleNamespace(returncode=7, communicate=lambda: None)
     for record in (None, [], {"reason": None}):
         if record is not None:
-            write_json(tmp_path / "failure.json", record)
+            (tmp_path / "failure.json").write_text(json.dumps(record))
         outcome = _outcome(Worker(Cell("vae", 0, "all"), tmp_path, process))
         assert outcome.reason == f"ended with exit code 7; see {tmp_path / 'worker.log'}"
 

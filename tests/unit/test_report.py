@@ -20,6 +20,7 @@ from PIL import Image
 from report_fixture import NAMES, comparison, write_comparison
 
 from genarena.errors import RunError, StorageError
+from genarena.files import write_json
 from genarena.report import build_report, schema
 from genarena.report.numbers import interval, number
 from genarena.report.pictures import embed_picture
@@ -73,7 +74,7 @@ class Page(HTMLParser):
 
 def page_of(folder: Path, value: dict[str, Any] | None = None) -> Page:
     if value is not None:
-        (folder / "comparison.json").write_text(json.dumps(value), encoding="utf-8")
+        write_json(folder / "comparison.json", value)
     return Page(build_report(folder).read_text(encoding="utf-8"))
 
 
@@ -320,11 +321,11 @@ def test_runs_that_all_failed_still_give_a_report(tmp_path: Path) -> None:
     assert "no contender can be named" in page.text and "out of memory" in page.text
 
 
-def test_not_finite_numbers_are_dashes(tmp_path: Path) -> None:
+def test_missing_numbers_are_dashes(tmp_path: Path) -> None:
     value = comparison()
-    value["uses"][0]["cells"]["gan"].update(value=float("nan"), reason="diverged")
-    value["metrics"][0]["floor"] = float("inf")
-    value["curves"][0]["points"][3]["value"] = float("nan")
+    value["uses"][0]["cells"]["gan"].update(value=None, reason="diverged")
+    value["metrics"][0]["floor"] = None
+    value["curves"][0]["points"][3]["value"] = None
     page = page_of(tmp_path, value)
     assert "— diverged" in page.text
     assert not re.search(r"\b(nan|inf)\b", page.text)
@@ -387,13 +388,16 @@ def test_large_grids_become_webp(tmp_path: Path) -> None:
     [
         ("{", "not readable JSON"),
         ("[" * 100_000, "not readable JSON"),
-        ("[]", "has format None"),
-        ('{"format": 2}', "has format 2, this genarena reads format 1"),
-        ('{"format": 1}', "comparison.json: genarena: Field required"),
+        ("[]", "has no digest"),
+        ('{"format": 1, "digest": 1}', "is not what was written"),
+        ({}, "has format None"),
+        ({"format": 2}, "has format 2, this genarena reads format 1"),
+        ({"format": 1}, "comparison.json: genarena: Field required"),
     ],
 )
-def test_unreadable_comparisons_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "comparison.json").write_text(text)
+def test_unreadable_comparisons_are_refused(tmp_path: Path, text: str | dict[str, int], message: str) -> None:
+    path = tmp_path / "comparison.json"
+    write_json(path, text) if isinstance(text, dict) else path.write_text(text)
     with pytest.raises(RunError, match=re.escape(message)):
         build_report(tmp_path)
     assert not (tmp_path / "report.html").exists()
@@ -404,7 +408,7 @@ def test_missing_mistyped_and_misencoded_comparisons_are_refused(tmp_path: Path)
         build_report(tmp_path)
     value = comparison()
     value["uses"][1]["verdict"] = "perhaps"
-    (tmp_path / "comparison.json").write_text(json.dumps(value))
+    write_json(tmp_path / "comparison.json", value)
     with pytest.raises(RunError, match=r"uses\.1\.verdict: Input should be 'winner'"):
         build_report(tmp_path)
     (tmp_path / "comparison.json").write_bytes(b'{"format": 1, "genarena": "\xff"}')
@@ -541,7 +545,7 @@ def test_the_documented_example_is_valid(tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "comparison-schema.md").read_text(encoding="utf-8")
     example = re.search(r"```json\n(.*?)```", page, re.DOTALL)
     assert example
-    (tmp_path / "comparison.json").write_text(example[1], encoding="utf-8")
+    write_json(tmp_path / "comparison.json", json.loads(example[1]))
     assert read_comparison(tmp_path).contenders
     assert "For Generate: fidelity, use ▲gan" in page_of(tmp_path).text
 

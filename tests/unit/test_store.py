@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from genarena.data.adapt import open_like, values_like
 from genarena.data.fields import Quarantined
 from genarena.data.store import load_dataset, save_dataset
 from genarena.errors import DataError, RunError
+from genarena.files import read_json, write_json
 
 
 @pytest.fixture
@@ -72,14 +72,14 @@ def _objects(folder: Path) -> None:
 
 def _path_as_name(folder: Path) -> None:
     path = folder / "dataset.json"
-    record = json.loads(path.read_text())
+    record = read_json(path)
     record["schema"]["../secret"] = record["schema"].pop("image")
-    path.write_text(json.dumps(record))
+    write_json(path, record)
 
 
 def _no_fingerprint(folder: Path) -> None:
     path = folder / "dataset.json"
-    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "fingerprint"}))
+    write_json(path, {k: v for k, v in read_json(path).items() if k != "fingerprint"})
 
 
 @pytest.mark.parametrize(

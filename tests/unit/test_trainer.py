@@ -655,7 +655,7 @@ def test_two_runs_on_one_folder(images: Dataset, tmp_path: Path) -> None:
     fit(run_plan(images), tmp_path, threads=1)
 
 
-@pytest.mark.parametrize("record", [{"format": 99}, ["config"], {"format": 1, "model": "something"}])
+@pytest.mark.parametrize("record", [{"format": 99}, {}, {"format": 1, "model": "something"}])
 def test_a_foreign_folder_is_refused(images: Dataset, tmp_path: Path, record: Any) -> None:
     write_json(tmp_path / "config.json", record)
     with pytest.raises(RunError):

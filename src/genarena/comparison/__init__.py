@@ -257,7 +257,7 @@ def load_winner(
     if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
         asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
         checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
-    known = (own or {}).get(read_json(run / "config.json").get("model"))
+    known = (own or {}).get(str(read_json(run / "config.json").get("model")))
     return load_model(run, trust=trust, own=known, checkpoint=checkpoint, device=device)
 
 
@@ -282,7 +282,7 @@ def winner_folder(folder: Path, use: str) -> Path:
     try:
         entry = next((u for u in record["uses"] if u["name"] == use), None)
         leader = entry["leader"] if entry else None
-        done = {str(run["id"]) for run in record["runs"] if run["status"] == "done"}
+        done = {str(run["id"]): run["sha256"] for run in record["runs"] if run["status"] == "done"}
         seeds = [int(seed) for seed in record["plan"]["seeds"]]
     except (KeyError, TypeError, ValueError):
         raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
@@ -296,7 +296,10 @@ def winner_folder(folder: Path, use: str) -> Path:
     found = next((cell.id for seed in seeds if (cell := Cell(leader, seed, plan.handed_over(use))).id in done), None)
     if found is None:  # whatever else lies in the folder
         raise RunError(f"the comparison in '{folder}' has no finished run of '{leader}': run its command again.")
-    return folder / "runs" / found
+    run = folder / "runs" / found
+    if weights_of(read_json(run / "result.json"), plan.checkpoint)[1] != done[found]:
+        raise RunError(f"'{run}' is not the run that was compared: the sha256 of its weights differs.")
+    return run
 
 
 def evaluator_of(folder: Path, *, trust: Trust = False) -> Evaluator:

@@ -205,6 +205,7 @@ def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], outcomes: Sequenc
         "warnings": result["warnings"],
         "alarms": result.get("alarms", []),
         "checkpoint": weights_of(result, plan.checkpoint)[0],
+        "sha256": weights_of(result, plan.checkpoint)[1],
         "best": {k: best[k] for k in ("fd", "images")} if (best := result.get("best")) else None,
     }
 

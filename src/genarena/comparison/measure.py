@@ -84,8 +84,8 @@ def read_scores(
     path = scores_path(run, evaluator_hash)
     if not path.exists() or not (run / "result.json").exists():
         return None
-    record: Any = read_json(path)
     try:
+        record: Any = read_json(path)
         digest = weights_of(read_json(run / "result.json"), checkpoint)[1]
         if record["evaluator"] != evaluator_hash or record["model"] != digest:
             return None

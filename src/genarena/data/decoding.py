@@ -8,7 +8,6 @@ written: changed files are decoded anew. It may be deleted at any time.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import shutil
@@ -25,7 +24,7 @@ import pooch
 from PIL import UnidentifiedImageError
 
 from ..errors import DataError, GenarenaError, StorageError
-from ..files import read_json, remove, replacing, sha256_of, write_atomic
+from ..files import read_json, remove, replacing, sha256_of, write_json
 from . import pictures
 from .arrays import open_array
 from .containers import named
@@ -288,7 +287,7 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content
         with replacing(_measures_path(target)) as side:
             np.save(side, decoded.measures, allow_pickle=False)
     part.replace(target)
-    write_atomic(target.with_suffix(".json"), json.dumps(record).encode())  # last: readers believe what has a record
+    write_json(target.with_suffix(".json"), record)  # last: readers believe what has a record
     return replace(decoded, values=_view(open_array(target), good, grey))
 
 

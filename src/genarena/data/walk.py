@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import RunError
-from ..files import read_json
+from ..files import LARGEST_JSON, parse_json, read_bytes
 from .layout import named
 
 _SYSTEM = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
@@ -25,8 +24,8 @@ def is_ours(folder: str | Path) -> bool:
     for name, keys in _OURS.items():
         path = Path(folder, name)
         try:
-            record = read_json(path) if path.is_file() else None
-        except (RunError, OSError):
+            record = parse_json(read_bytes(path, LARGEST_JSON)) if path.is_file() else None
+        except (ValueError, RecursionError, OSError):
             continue
         if isinstance(record, dict) and keys <= set(record):
             return True

@@ -176,6 +176,9 @@ class Evaluator:
             if record["format"] != FORMAT or record["protocol"]["version"] != PROTOCOL:
                 raise RunError(f"'{folder}' was written by another version of genarena; build a new evaluator.")
             protocol, target = record["protocol"], _target(dataset)
+            n, k = protocol["n"], protocol["k"]
+            if not (type(n) is type(k) is int and 1 <= k < n <= len(dataset.splits["test"])):
+                raise ValueError(f"it compares n={n!r} samples with k={k!r} neighbours")
             if protocol["fingerprint"] != dataset.fingerprint:
                 raise RunError(
                     f"'{folder}' was built on other data than '{dataset.name}': name another folder for theirs (--evaluator)."
@@ -191,7 +194,7 @@ class Evaluator:
             evaluator.features = record.get("features")
             evaluator.floor = _scores(record["floor"])
             evaluator.ceilings = {title: _scores(scores) for title, scores in record["ceilings"].items()}
-            evaluator.self_test = dict(record["self_test"])
+            evaluator.self_test = {str(name): _checked(entry) for name, entry in record["self_test"].items()}
         except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
             raise RunError(f"'{folder}' is not a complete evaluator ({error}); build a new one.") from error
         if evaluator.hash != record["hash"]:
@@ -397,6 +400,14 @@ def _rows(dataset: Dataset, split: str, count: int, seed: int) -> np.ndarray:
 
 def _head(array: np.ndarray | None, count: int) -> np.ndarray | None:
     return None if array is None else array[:count]
+
+
+def _checked(entry: dict[str, Any]) -> dict[str, Any]:
+    """A self-test's outcome: only what is marked as usable decides."""
+    usable, why = entry["usable"], entry["why"]
+    if not isinstance(usable, bool) or not isinstance(why, str | None):
+        raise ValueError("a self-test says neither that its metric is usable nor that it is not")
+    return {**entry, "usable": usable, "why": why}
 
 
 def _scores(record: dict[str, Any]) -> dict[str, Score]:

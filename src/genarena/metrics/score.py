@@ -76,6 +76,9 @@ class Score:
             value = record["value"]
             replicates = tuple(float(v) for v in record["replicates"])
             reason = record["reason"]
+            numbers = [*replicates, *([] if value is None else [value])]
+            if not all(map(math.isfinite, numbers)) or int(record["n"]) < 0:
+                raise ValueError("a number is not finite, or a count negative")
             return cls(
                 None if value is None else float(value),
                 int(record["n"]),

@@ -106,6 +106,7 @@ class Run(Record):
     warnings: list[str] = []
     alarms: list[Alarm] = []
     checkpoint: Checkpoint = "last"
+    sha256: str | None = None
     best: Best | None = None
 
 
