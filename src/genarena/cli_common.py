@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .errors import RunError, UsageError, visible
+from .text import cell
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -167,7 +170,32 @@ def check_out(path: Path, allowed: tuple[str, ...]) -> None:
         raise UsageError(f"the folder '{path.parent}' does not exist.")
 
 
+def check_folder(path: Path) -> None:
+    """Refuse a folder that holds something before anything is computed for it."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"'{path}' is not empty: name a new folder, or a file with an ending.")
+
+
 def save(fitted: FittedModel, values: Any, out: Path, columns: int | None = None) -> None:
     """Write stored values in the format of the file's name."""
     fitted.kind.save(values, fitted.spec, out, columns)
     show(out)
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]], dataset: Dataset) -> None:
+    """Write a table of one row an example, with the label and file of each where there are any."""
+    import csv
+
+    from .files import replacing
+
+    label, name = dataset.schema.label, dataset.schema.label_name
+    named: dict[str, Sequence[str]] = {}
+    if label and name:
+        named["label"] = [label.classes[index] if index >= 0 else "" for index in dataset.fields[name].values]
+    if dataset.files:
+        named["file"] = dataset.files
+    with replacing(path) as new, new.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.writer(file)
+        writer.writerow([*header, *named])
+        for row, texts in zip(rows, zip(*named.values(), strict=True) if named else repeat(()), strict=False):
+            writer.writerow([*row, *map(cell, texts)])

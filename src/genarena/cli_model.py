@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from .cli_common import (
     Seed,
     Trust,
     at_least_one,
+    check_folder,
     check_out,
     load_run,
     open_like,
@@ -29,9 +29,9 @@ from .cli_common import (
     show,
     show_json,
     stored,
+    write_csv,
 )
-from .errors import UsageError
-from .text import cell
+from .errors import UsageError, one_of
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -44,8 +44,12 @@ Checkpoint = Annotated[
 @app.command()
 def sample(
     run: Run,
-    out: Annotated[Path, typer.Option(help=".png or .npz (images), .csv or .npz (rows).")],
+    out: Annotated[
+        Path,
+        typer.Option(help="A new folder (a file an image), .png (one grid) or .npz for images; .csv or .npz for rows."),
+    ],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    form: Annotated[str, typer.Option("--format", help="Of files in a folder: png or jpg.")] = "png",
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help="Of this class, by name or index (conditional models).")] = None,
     truncation: Annotated[
@@ -56,9 +60,18 @@ def sample(
     trust: Trust = False,
 ) -> None:
     """Draw new examples."""
+    one_of(form, "format", ("png", "jpg"))
     fitted = load_run(run, use, trust, checkpoint)
-    check_out(out, fitted.kind.SUFFIXES)
-    save(fitted, fitted.sample(n, seed, label=label, truncation=truncation), out)
+    if out.suffix:
+        check_out(out, fitted.kind.SUFFIXES)
+    else:
+        check_folder(out)
+    samples = fitted.sample(n, seed, label=label, truncation=truncation)
+    if out.suffix:
+        save(fitted, samples, out)
+    else:
+        fitted.kind.save_each(samples, fitted.spec, out, form)
+        show(out)
 
 
 @app.command()
@@ -85,7 +98,7 @@ def reconstruct(
 def encode(
     run: Run,
     data: Data,
-    out: Annotated[Path, typer.Option(help=".npz: codes; labels (-1: none) and files where there are any.")],
+    out: Annotated[Path, typer.Option(help=".npz or .csv: codes; labels (-1: none) and files where there are any.")],
     use: For = None,
     trust: Trust = False,
     data_dir: DataDir = None,
@@ -96,16 +109,25 @@ def encode(
     """Codes of examples, in the data's order, with the labels and files where there are any."""
     import numpy as np
 
-    check_out(out, (".npz",))
+    from .files import replacing
+
+    check_out(out, (".npz", ".csv"))
     fitted = load_run(run, use, trust)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
-    arrays = {"codes": fitted.encode(stored(dataset))}
-    name = dataset.schema.label_name
-    if name:
-        arrays["labels"] = np.asarray(dataset.fields[name].values)
-    if dataset.files:
-        arrays["files"] = np.array(dataset.files)
-    np.savez_compressed(out, **arrays)  # type: ignore[arg-type]
+    codes = fitted.encode(stored(dataset))
+    if out.suffix == ".csv":
+        header = [f"z{index}" for index in range(codes.shape[1])]
+        write_csv(
+            out, ["row", *header], ([row, *map("{:.9g}".format, code)] for row, code in enumerate(codes)), dataset
+        )
+    else:
+        arrays = {"codes": codes}
+        if dataset.schema.label_name:
+            arrays["labels"] = np.asarray(dataset.fields[dataset.schema.label_name].values)
+        if dataset.files:
+            arrays["files"] = np.array(dataset.files)
+        with replacing(out) as new:
+            np.savez_compressed(new, **arrays)  # type: ignore[arg-type]
     show(out)
 
 
@@ -122,24 +144,13 @@ def detect(
     follow_links: FollowLinks = False,
 ) -> None:
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
-    import csv
-
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     scores = fitted.anomaly_score(stored(dataset))
     p_values = fitted.p_value(scores)
-    label, name = dataset.schema.label, dataset.schema.label_name
-    columns: dict[str, Sequence[str]] = {}
-    if label and name:
-        columns["label"] = [label.classes[index] if index >= 0 else "" for index in dataset.fields[name].values]
-    if dataset.files:
-        columns["file"] = dataset.files
-    with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # as names of files may be
-        writer = csv.writer(file)
-        writer.writerow(["row", "score", "p_value", *columns])
-        for row, (score, p_value, *named) in enumerate(zip(scores, p_values, *columns.values(), strict=True)):
-            writer.writerow([row, f"{score:.6g}", f"{p_value:.4g}", *map(cell, named)])
+    rows = ([row, f"{s:.6g}", f"{p:.4g}"] for row, (s, p) in enumerate(zip(scores, p_values, strict=True)))
+    write_csv(out, ["row", "score", "p_value"], rows, dataset)
     show(out)
 
 

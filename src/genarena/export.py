@@ -6,14 +6,35 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .errors import UsageError
+from .files import replacing, write_atomic
 from .fitted import FittedModel, copy_of
 from .game import Model
 
 FORMATS = ("torch", "onnx")
+
+
+RUNNER = '''"""This model with NumPy and ONNX Runtime alone: ``python run.py`` decodes the latents in run.npz."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+here = Path(__file__).parent
+given = np.load(here / "run.npz")
+(x,) = onnxruntime.InferenceSession(here / "decode.onnx").run(None, {"input": given["latents"]})
+values = x * given["scale"] + given["offset"]  # images from 0 to 255, or columns in their own units
+print("decoded", *values.shape, "from", values.min(), "to", values.max())
+if (here / "encode.onnx").exists():
+    (codes,) = onnxruntime.InferenceSession(here / "encode.onnx").run(None, {"input": x})
+    print("encoded", *codes.shape)
+'''
+DRAWS = 16  # latents for it
 
 
 class _Part(nn.Module):
@@ -31,8 +52,9 @@ class _Part(nn.Module):
 def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS) -> list[Path]:
     """Write ``decode`` (latents to normalised data) and, where there is one, ``encode`` (normalised data to latents).
 
-    Images are normalised to [-1, 1], rows to zero mean and unit variance by column; ``config.json`` in the run folder
-    has the numbers.
+    Images are normalised to [-1, 1], rows to zero mean and unit variance by column. With ONNX comes
+    ``run.py``, which needs NumPy and ONNX Runtime alone, and ``run.npz``: draws of the prior, and the
+    scale and offset back to the data's units.
 
     Parameters
     ----------
@@ -58,7 +80,8 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     folder.mkdir(parents=True, exist_ok=True)
     model = copy_of(fitted.model).requires_grad_(False)  # the one that serves stays where it is
     x = torch.zeros(2, *fitted.spec.shape)
-    z = fitted.latents(1) if fitted.capabilities()["sample"] is None else model.encode(x)
+    samples = fitted.capabilities()["sample"] is None
+    z = fitted.latents(1) if samples else model.encode(x)
     parts = {"decode": torch.zeros(2, z.shape[1])}
     if fitted.capabilities()["encode"] is None:
         parts["encode"] = x
@@ -74,6 +97,13 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
             written.append(folder / f"{method}.pt2")
         if "onnx" in formats:
             written.append(_onnx(network, example, batch, folder / f"{method}.onnx"))
+    if "onnx" in formats:
+        latents = fitted.latents(DRAWS) if samples else np.zeros((DRAWS, z.shape[1]), np.float32)
+        scale, offset = fitted.kind.units(fitted.spec)
+        with replacing(folder / "run.npz") as new:
+            np.savez(new, latents=latents, scale=scale, offset=offset)
+        write_atomic(folder / "run.py", RUNNER.encode())
+        written += [folder / "run.npz", folder / "run.py"]
     return written
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import json
 import unicodedata
 from collections.abc import Callable
 from functools import cached_property
@@ -14,22 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 
 from .best import RECORD, WEIGHTS, read_best
+from .card import SAMPLES, model_card
 from .checkpoint import FORMAT, finite, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like, open_like
-from .errors import CapabilityError, DataError, RunError, UsageError, one_of, visible, whole
-from .files import read_json, remove, sha256_of, write_json
+from .errors import CapabilityError, DataError, RunError, UsageError, one_of, whole
+from .files import read_json, remove, replacing, sha256_of, write_atomic, write_json
 from .game import Capability, Model
 from .kinds import kind_of, on_device
 from .machine import own_generators
 from .models import MODELS
 from .own_code import OwnCode, Trust, source_of
-from .text import markdown
 
 BATCH = 500
 CALIBRATION = "calibration.safetensors"
@@ -85,10 +83,13 @@ class FittedModel:
         if self.capabilities()["sample"] is not None:
             return text
         picture = io.BytesIO()
-        grid = self.kind.picture(self.gallery(self.kind.picture_count(self.spec)), self.spec)
-        Image.fromarray(grid).save(picture, "PNG")
+        Image.fromarray(self._gallery()).save(picture, "PNG")
         data = base64.b64encode(picture.getvalue()).decode("ascii")
         return f"{text}<img alt='samples' style='min-width:320px;image-rendering:pixelated' src='data:image/png;base64,{data}'>"
+
+    def _gallery(self) -> np.ndarray:
+        """Samples to look at, uint8 ``(H, W, 3)``."""
+        return self.kind.picture(self.gallery(self.kind.picture_count(self.spec)), self.spec)
 
     @property
     def name(self) -> str:
@@ -318,8 +319,15 @@ class FittedModel:
 
     # -- files -------------------------------------------------------------------------------------------------------
 
-    def save_pretrained(self, folder: str | Path) -> Path:
-        """Write ``config.json``, ``model.safetensors`` and a model card; returns the folder."""
+    def save_pretrained(self, folder: str | Path, *, license: str = "other") -> Path:
+        """Write ``config.json``, ``model.safetensors`` and a model card with samples; returns the folder.
+
+        Parameters
+        ----------
+        folder : str or Path
+        license : str
+            What others may do with the weights, as an identifier the hub knows: it depends on the data, so nobody else can say.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_tensors(folder / "model.safetensors", self.model.state_dict())
@@ -334,7 +342,11 @@ class FittedModel:
         source = self.record.get("code")
         if source is not None:
             (folder / "model.py").write_text(source, encoding="utf-8")
-        (folder / "README.md").write_text(model_card(self))
+        can = self.capabilities()
+        if can["sample"] is None:
+            with replacing(folder / SAMPLES) as new:
+                Image.fromarray(self._gallery()).save(new)
+        write_atomic(folder / "README.md", model_card(self.model, self.record, can, license).encode())
         return folder
 
     @classmethod
@@ -347,15 +359,16 @@ class FittedModel:
         return load_model(Path(source), trust=trust, checkpoint=checkpoint, device=device)
 
     def push_to_hub(self, repository: str, **options: Any) -> str:
-        """Upload to the Hugging Face hub; returns the address. `options` go to `create_repo`."""
+        """Upload to the Hugging Face hub; returns the address. `options` go to `create_repo`, ``license`` to the card."""
         import tempfile
 
         from huggingface_hub import HfApi
 
+        license = options.pop("license", "other")
         api = HfApi()
         repository = api.create_repo(repository, exist_ok=True, **options).repo_id
         with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
+            self.save_pretrained(folder, license=license)
             return str(api.upload_folder(repo_id=repository, folder_path=folder))
 
     # -- between arrays and tensors ----------------------------------------------------------------------------------
@@ -433,27 +446,6 @@ def slerp(start: np.ndarray, end: np.ndarray, t: np.ndarray) -> np.ndarray:
     a = np.where(straight, 1 - t, np.sin((1 - t) * angle) / safe)
     b = np.where(straight, t, np.sin(t * angle) / safe)
     return a * start + b * end
-
-
-def model_card(fitted: FittedModel) -> str:
-    """A model card with the header the hub reads."""
-    record = fitted.record
-    can = [name.replace("_", " ") for name, reason in fitted.capabilities().items() if reason is None]
-    settings = json.dumps(record["config"], indent=1)
-    data = record.get("data", {})
-    header = yaml.safe_dump(
-        {"library_name": "genarena", "tags": ["genarena", visible(record["model"])]}, sort_keys=False
-    )
-    summary = fitted.model.summary
-    return (
-        f"---\n{header}---\n\n# {markdown(fitted.model.title)}\n\n"
-        f"{markdown(summary[:1].upper() + summary[1:])}.\n\n"
-        f"- Can: {', '.join(can)}\n"
-        f"- Trained on: {markdown(data.get('name', 'unknown'))} ({markdown(data.get('fingerprint', '')[:16])})\n"
-        f"- Budget: {markdown(record.get('budget', 'closed form'))}, seed {record.get('seed', 0)}\n\n"
-        "```python\nimport genarena\n\nmodel = genarena.load('this folder or its id')\nmodel.sample(16)\n```\n\n"
-        f"Settings:\n\n```json\n{settings}\n```\n"
-    )
 
 
 def load_model(

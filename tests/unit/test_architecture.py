@@ -34,6 +34,7 @@ RANK = {
     "game": 3,
     "metrics": 4,
     "kinds": 4,
+    "card": 4,
     "alarm": 5,
     "models": 5,
     "referee": 5,

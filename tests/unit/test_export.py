@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -73,8 +76,9 @@ def test_onnx_files_equal_the_model(
     runtime = pytest.importorskip("onnxruntime", reason="ONNX export is an extra")
     fitted = fitted_of(model, kind)
     written = export(fitted, tmp_path, ("onnx",))
-    assert [path.name for path in written] == [f"{method}.onnx" for method in methods(fitted)]
-    for path in written:
+    networks = [f"{method}.onnx" for method in methods(fitted)]
+    assert [path.name for path in written] == [*networks, "run.npz", "run.py"]
+    for path in written[: len(networks)]:
         session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
         for rows in (1, 5):
             inputs, outputs = expected(fitted, path.stem, rows)
@@ -101,3 +105,23 @@ def test_files_say_nothing_of_the_machine(
 def test_an_unknown_format_is_named(fitted_of: Callable[[str, str], FittedModel], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="format 'tflite' is unknown: torch, onnx"):
         export(fitted_of("pca", "images"), tmp_path, ("tflite",))
+
+
+@pytest.mark.parametrize(("model", "kind"), [("vae", "images"), ("vaegan", "vectors"), ("autoencoder", "images")])
+def test_the_folder_runs_with_numpy_and_onnx_runtime_alone(
+    model: str, kind: str, fitted_of: Callable[[str, str], FittedModel], tmp_path: Path
+) -> None:
+    fitted = fitted_of(model, kind)
+    export(fitted, tmp_path / "out", ("onnx",))
+    alone = "import runpy, sys; sys.modules.update(torch=None, genarena=None); runpy.run_path(sys.argv[1])"
+    command = [sys.executable, "-c", alone, str(tmp_path / "out" / "run.py")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"decoded 16 {' '.join(map(str, fitted.spec.shape))} from" in done.stdout
+    assert "encoded 16 3" in done.stdout
+    given = np.load(tmp_path / "out" / "run.npz", allow_pickle=False)
+    low, high = map(float, re.findall(r"from (\S+) to (\S+)", done.stdout)[0])
+    values = fitted.decode(given["latents"]).astype(np.float64)
+    if kind == "images":
+        values = values * 255 / (fitted.spec.levels - 1)
+    np.testing.assert_allclose((low, high), (values.min(), values.max()), atol=0.51 if kind == "images" else 1e-3)

@@ -179,28 +179,27 @@ def test_a_terminal_that_lacks_a_character_is_shown_it_spelled_out(
             assert ("日本語-é" if encoding == "utf-8" else r"\u65e5\u672c\u8a9e-") in shown
 
 
-def test_the_front_matter_of_a_card_is_two_plain_entries() -> None:
-    from genarena.fitted import model_card
+def test_a_card_shows_what_it_is_given_as_text() -> None:
+    from genarena.card import model_card
 
     class Model:
         title, summary = "T\n# <script>", "s\n---\nlicense: mit"
 
-    class Fitted:
-        model = Model()
-        record: ClassVar = {
-            "model": "x]\nlicense: evil", "config": {"a": "```\n<b>"}, "seed": 0,
-            "data": {"name": "[d](http://x)\n\n# y", "fingerprint": "ab"},
-        }  # fmt: skip
-
-        def capabilities(self) -> dict[str, None]:
-            return {"sample": None}
-
-    card = model_card(Fitted())  # type: ignore[arg-type]
+    record = {
+        "model": "x]\nlicense: evil", "config": {"a": "```\n<b>"}, "seed": 0,
+        "data": {"name": "[d](http://x)\n\n# y", "fingerprint": "ab"},
+        "scores": [{"use": "|<b>", "metric": "\n# m", "value": 1.23456, "real": None}, "x", {}],
+    }  # fmt: skip
+    can = {"sample": None, "encode": "no [encoder](http://x)\n# z"}
+    card = model_card(Model(), record, can, "mit\nx: y")  # type: ignore[arg-type]
     _, header, body = card.split("---\n", 2)
-    assert yaml.safe_load(header) == {"library_name": "genarena", "tags": ["genarena", r"x]\nlicense: evil"]}
-    assert re.findall("^#.*", body, re.MULTILINE) == [r"# T\\n\# \<script\>"]
-    assert "[d](" not in body and "\nlicense" not in body
-    assert json.loads(body.split("```json\n")[1].split("\n```\n")[0]) == Fitted.record["config"]
+    assert yaml.safe_load(header) == {
+        "library_name": "genarena", "tags": ["genarena", r"x]\nlicense: evil"], "license": r"mit\nx: y"
+    }  # fmt: skip
+    heads = re.findall("^#.*", body, re.MULTILINE)
+    assert heads == [r"# T\\n\# \<script\>", "## Scores", "## Limits", "## Settings"]
+    assert "[d](" not in body and "[encoder](" not in body and "\nlicense" not in body and "1.235" in body
+    assert json.loads(body.split("```json\n")[1].split("\n```\n")[0]) == record["config"]
 
 
 def test_the_command_line_prints_through_these_doors_alone() -> None:

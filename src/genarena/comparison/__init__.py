@@ -22,6 +22,8 @@ from ..metrics import Evaluator
 from ..metrics.own import agreed, identity
 from ..own_code import Trust
 from ..report import build_report, notebook_html
+from ..report.schema import Comparison as Record
+from ..report.schema import read_comparison
 from ..uses import USES, find_use
 from .assemble import assemble
 from .measure import weights_of
@@ -258,7 +260,23 @@ def load_winner(
         asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
         checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
     known = (own or {}).get(str(read_json(run / "config.json").get("model")))
-    return load_model(run, trust=trust, own=known, checkpoint=checkpoint, device=device)
+    fitted = load_model(run, trust=trust, own=known, checkpoint=checkpoint, device=device)
+    fitted.record["scores"] = _scores_of(run.name, read_comparison(folder))
+    return fitted
+
+
+def _scores_of(run_id: str, record: Record) -> list[dict[str, Any]]:
+    """What a run scored by the metric of each use: for the card of the model."""
+    run = next(run for run in record.runs if run.id == run_id)
+    metrics = {metric.name: metric for metric in record.metrics}
+    scores = []
+    for use in record.uses:
+        metric = metrics.get(use.metric)
+        score = metric and metric.scores.get(run.contender)
+        value = score and score.by_seed.get(str(run.seed))
+        if metric and value is not None:
+            scores.append({"use": use.title, "metric": metric.title, "value": value, "real": metric.floor})
+    return scores
 
 
 def winner_folder(folder: Path, use: str) -> Path:

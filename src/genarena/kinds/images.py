@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data import ImageSpec
+from ..files import filling
 from ..nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from ..nets.augment import AdaptiveAugment, DiffAugment
 from .networks import NetworkConfig
@@ -29,6 +30,11 @@ def denormalise(x: Tensor, spec: ImageSpec) -> np.ndarray:
     """[-1, 1] to the nearest uint8 code: fakes lie on the value grid of the real images."""
     codes = (x.detach().add(1).mul_((spec.levels - 1) / 2)).round_().clamp_(0, spec.levels - 1)
     return codes.to(torch.uint8).cpu().numpy()
+
+
+def units(spec: ImageSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and offset that take a network's values to grey levels from 0 to 255."""
+    return np.array(127.5, np.float32), np.array(127.5, np.float32)
 
 
 def squash(raw: Tensor) -> Tensor:
@@ -85,8 +91,7 @@ def picture(values: np.ndarray, spec: ImageSpec, columns: int = 8) -> np.ndarray
     columns : int
         Images in a row.
     """
-    grey = np.rint(values.astype(np.float32) * (255 / (spec.levels - 1))).astype(np.uint8)
-    pixels = np.broadcast_to(grey.transpose(0, 2, 3, 1), (len(grey), spec.height, spec.width, 3))
+    pixels = np.broadcast_to(_grey_levels(values, spec), (len(values), spec.height, spec.width, 3))
     rows = -(-len(pixels) // columns)
     grid = np.full((rows * (spec.height + 1) - 1, columns * (spec.width + 1) - 1, 3), 128, np.uint8)
     for index, image in enumerate(pixels):
@@ -112,8 +117,21 @@ def save(values: np.ndarray, spec: ImageSpec, path: Path, columns: int | None = 
         columns = columns or max(1, min(8, len(values)) if len(values) <= 64 else int(len(values) ** 0.5))
         Image.fromarray(enlarged(picture(values, spec, columns), spec)).save(path)
         return
-    scaled = np.rint(values.astype(np.float32) * (255 / (spec.levels - 1))).astype(np.uint8)
-    np.savez_compressed(path, images=scaled.transpose(0, 2, 3, 1))
+    np.savez_compressed(path, images=_grey_levels(values, spec))
+
+
+def save_each(values: np.ndarray, spec: ImageSpec, folder: Path, form: str) -> None:
+    """Write every image as a file of its own, ``0000.png`` and on, in its own size; `form` is ``png`` or ``jpg``."""
+    digits = max(4, len(str(len(values) - 1)))
+    with filling(folder, "") as new:
+        for index, image in enumerate(_grey_levels(values, spec)):
+            pixels = Image.fromarray(image[..., 0] if spec.channels == 1 else image)
+            pixels.save(new / f"{index:0{digits}d}.{form}", quality=95)  # of JPEG; PNG has none
+
+
+def _grey_levels(values: np.ndarray, spec: ImageSpec) -> np.ndarray:
+    """Codes ``(N, C, H, W)`` as uint8 ``(N, H, W, C)`` from 0 to 255."""
+    return np.rint(values.astype(np.float32) * (255 / (spec.levels - 1))).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def to_tensor(values: np.ndarray) -> Tensor:

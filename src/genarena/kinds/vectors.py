@@ -31,6 +31,11 @@ def denormalise(x: Tensor, spec: VectorSpec) -> np.ndarray:
     return (x * x.new_tensor(spec.scale) + x.new_tensor(spec.mean)).numpy()
 
 
+def units(spec: VectorSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and offset ``(D,)`` that take a network's values to those of the columns."""
+    return np.array(spec.scale), np.array(spec.mean)
+
+
 def squash(raw: Tensor) -> Tensor:
     """A generator's output layer: the identity, since columns have no bounds."""
     return raw
@@ -108,6 +113,13 @@ def save(values: np.ndarray, spec: VectorSpec, path: Path, columns: int | None =
             np.savetxt(file, values, delimiter=",")
     else:
         np.savez_compressed(path, data=values)
+
+
+def save_each(values: np.ndarray, spec: VectorSpec, folder: Path, form: str) -> None:
+    """Rows belong into one file; raises `UsageError`."""
+    raise UsageError(
+        f"rows are written into one file, not a folder of {form} files: give --out a name with .csv or .npz."
+    )
 
 
 def to_tensor(values: np.ndarray) -> Tensor:
