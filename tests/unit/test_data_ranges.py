@@ -225,6 +225,16 @@ def test_declared_sample_values_of_a_tiff(tmp_path: Path) -> None:
     assert _range(open_dataset(_folder(tmp_path / "c", own, ".tif"))) == (0, 1023)
 
 
+def test_white_may_be_zero_and_planes_are_not_read_wrongly(tmp_path: Path) -> None:
+    inverted = [_tiff(v, {262: ("H", [0])}) for v in 65535 - TWELVE[:12] * 16]
+    data = open_dataset(_folder(tmp_path, inverted, ".tif"))
+    assert _range(data) == (0, 65535)
+    np.testing.assert_array_equal(_stored(data)[:, 0], np.rint(TWELVE[:12] * 16 / 257.0))
+    colour = np.stack([TWELVE[0]] * 3, -1)
+    with pytest.raises(ValueError, match="lie in a way that is not read"):
+        pictures.decode(io.BytesIO(_tiff(colour, {284: ("H", [2])})))
+
+
 def test_pgm_says_its_maximum(tmp_path: Path) -> None:
     files = [f"P5\n{SIDE} {SIDE}\n4095\n".encode() + v.astype(">u2").tobytes() for v in TWELVE[:12]]
     np.testing.assert_array_equal(

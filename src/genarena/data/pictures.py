@@ -50,7 +50,7 @@ _LEAST_CONTRAST = 0.04  # of what is to be seen with its background; grey levels
 _LOOKED_AT = 256  # pixels a side, which are enough to see that
 _BAND = 256  # rows
 _LEAST_KEPT, _MOST_ENLARGED = 0.5, 4
-_CHANNELS, _FURTHER = 277, 338  # TIFF: SamplesPerPixel, ExtraSamples
+_CHANNELS, _PLANES, _FURTHER = 277, 284, 338  # TIFF: SamplesPerPixel, PlanarConfiguration, ExtraSamples
 _BITS, _PHOTOMETRIC, _FORMAT, _LOWEST, _HIGHEST = 258, 262, 339, 340, 341  # TIFF; the last are sample values
 
 
@@ -199,8 +199,13 @@ def _rawmode(image: Image.Image) -> str:
 
 
 def _container(image: Image.Image) -> str:
-    """What the numbers of an opened picture come in, one of `CONTAINERS`."""
+    """What the numbers of an opened picture come in, one of `CONTAINERS`; `ValueError` where not all their bits are read."""
     tags = getattr(image, "tag_v2", {})
+    several = len(image.getbands()) > 1 and tags and max(tags.get(_BITS, (8,))) > 8
+    if several and (tags.get(_PLANES) == 2 or not _wide(_rawmode(image))):
+        raise ValueError(
+            f"its {image.mode} channels of more than 8 bits lie in a way that is not read: save it as plain RGB"
+        )
     if image.mode == "F":
         return "float"
     if tags and 2 in tuple(tags.get(_FORMAT, ())):
