@@ -16,10 +16,15 @@ demo: .venv/installed
 test: .venv/installed
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: .venv/installed
+.venv/docs: .venv/installed
+	@$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[docs]' >&2
+	@touch $@
+
+lint: .venv/docs
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed
 	@$(BIN)/python benchmarks/speed.py
