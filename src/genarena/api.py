@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from . import comparison as comparing
+from . import distributed
 from .budget import Budget
 from .comparison import Comparison
 from .comparison.measure import validation_monitor
-from .console import Board
+from .console import Board, tell
 from .data import open_dataset
 from .errors import RunError, one_of
 from .fit import choose_device, fit, plan
@@ -33,6 +34,8 @@ def train(
     threads: int | None = None,
     show: str = "live",
     value_range: tuple[float, float] | None = None,
+    labels: bool = True,
+    follow_links: bool = False,
 ) -> FittedModel:
     """Train one model in a run folder, or go on where it stopped.
 
@@ -56,13 +59,17 @@ def train(
         Progress on standard error, none, or a record a line on standard output.
     value_range : (float, float), optional
         The pixel values that are black and white; decided from evidence when absent, see `open_dataset`.
+    labels, follow_links : bool
+        Whether to look for labels, and to follow links out of a folder, see `open_dataset`.
 
     Returns
     -------
     FittedModel
     """
-    dataset = open_dataset(data, value_range=value_range)
+    dataset = open_dataset(data, value_range=value_range, labels=labels, follow_links=follow_links)
     decided = plan(model, dataset, budget=budget, seed=seed, settings=settings, device=device)
+    if show == "live" and distributed.is_main():
+        tell(dataset)
     return fit(decided, out, threads=threads, show=show, monitor=validation_monitor(dataset))
 
 
@@ -88,6 +95,8 @@ def compare(
     stall_seconds: float = comparing.STALL_SECONDS,
     show: str = "live",
     value_range: tuple[float, float] | None = None,
+    labels: bool = True,
+    follow_links: bool = False,
 ) -> Comparison:
     """Train several models on the same data and say which to use for what. The same call goes on where it was interrupted.
 
@@ -131,13 +140,15 @@ def compare(
         Progress on standard error, or none.
     value_range : (float, float), optional
         The pixel values that are black and white; decided from evidence when absent, see `open_dataset`.
+    labels, follow_links : bool
+        Whether to look for labels, and to follow links out of a folder, see `open_dataset`.
 
     Returns
     -------
     Comparison
     """
     one_of(show, "show", ("live", "quiet"))
-    dataset = open_dataset(data, value_range=value_range)
+    dataset = open_dataset(data, value_range=value_range, labels=labels, follow_links=follow_links)
     plan = comparing.make_plan(
         dataset,
         models=models,
@@ -152,6 +163,8 @@ def compare(
         checkpoint=checkpoint,
         normal=normal,
     )
+    if show == "live":
+        tell(dataset)
     with Board(plan, quiet=show == "quiet") as board:
         return comparing.compare(
             dataset,

@@ -31,7 +31,6 @@ from .cli_common import (
     say,
     show,
     show_json,
-    tell,
     tell_opened,
 )
 from .errors import EXIT_CODES, GenarenaError, IncompleteError, StorageError, UsageError, one_line
@@ -113,6 +112,7 @@ def train(
     """Train one model, or go on where it stopped."""
     from . import distributed
     from .comparison.measure import validation_monitor
+    from .console import tell
     from .fit import choose_device, fit, plan
 
     distributed.init(choose_device(device))
@@ -189,7 +189,7 @@ def compare(
 ) -> None:
     """Train several models under one budget and report which to use for what."""
     from . import comparison
-    from .console import Board
+    from .console import Board, tell
 
     dataset = _open(data, size, value_range, data_dir, max_bad, no_labels, follow_links)
     plan = comparison.make_plan(

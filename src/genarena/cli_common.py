@@ -116,18 +116,10 @@ def open_like(
     return fitted.labelled(dataset) if told else dataset
 
 
-def tell(dataset: Dataset) -> None:
-    """How data were read, on standard error."""
-    for note in dataset.notes:
-        say(f"{dataset.name}: {note}")
-    if dataset.quarantined:
-        first = dataset.quarantined[0]
-        count = len(dataset.quarantined)
-        say(f"{count} file{'s' * (count > 1)} set aside, not counted in rows; the first: {first.path}: {first.reason}")
-
-
 def tell_opened(*_: object, **__: object) -> None:
     """How the data of a verb were read, once it has ended well: of one that fails, the mistake is all there is to say."""
+    from .console import tell
+
     for dataset in opened:
         tell(dataset)
 

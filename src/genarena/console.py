@@ -3,6 +3,7 @@ interpreted as markup, and a number is never cut, however narrow the terminal is
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from .text import encodable, plain
 
 if TYPE_CHECKING:
     from .comparison import Cell, Plan
+    from .data import Dataset
     from .metrics import Evaluator, Score
 
 MOST_CLASSES = 30  # that a table of them shows
@@ -108,6 +110,19 @@ class Board:
         if cell.id not in self.tasks:
             self.tasks[cell.id] = self.bars.add_task(visible(cell.id), total=1.0)
         self.bars.update(self.tasks[cell.id], completed=share)
+
+
+def tell(dataset: Dataset) -> None:
+    """How data were read, and what is wrong with them."""
+    lines = [f"{dataset.name}: {note}" for note in dataset.notes]
+    if dataset.quarantined:
+        first = dataset.quarantined[0]
+        count = len(dataset.quarantined)
+        lines.append(
+            f"{count} file{'s' * (count > 1)} set aside, not counted in rows; the first: {first.path}: {first.reason}"
+        )
+    for line in lines:
+        print(visible(line), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -146,11 +147,30 @@ def test_a_test_split_without_labels_is_left_out_with_its_count(tmp_path: Path) 
     assert len(open_dataset(root, labels=False).splits["test"]) == 7
 
 
+def test_a_test_split_of_nothing_but_unseen_classes_gets_some_of_train(tmp_path: Path) -> None:
+    data = open_dataset(_write(tmp_path, _files({"train/good": 40, "test/crack": 5, "test/dent": 5})))
+    assert {split: len(rows) for split, rows in data.splits.items()} == {"train": 29, "val": 3, "test": 18}
+    assert Counter(data.schema.label.classes[i] for i in data.labels("test")) == {"good": 8, "crack": 5, "dent": 5}  # type: ignore
+    assert "10 given test examples are of classes that train has none of: they were added to these" in data.notes
+
+
 def test_labels_of_the_train_arrays_alone(tmp_path: Path) -> None:
     images = np.arange(30 * 64, dtype=np.uint16).reshape(30, 8, 8).astype(np.uint8)
     np.savez(tmp_path / "a.npz", x_train=images[:20], y_train=np.arange(20) % 2, x_test=images[20:] // 2)
     data = open_dataset(tmp_path / "a.npz")
     assert sum(len(rows) for rows in data.splits.values()) == 20
+    assert any(note.startswith("10 of 10 test examples have no label") for note in data.notes)
+
+
+def test_labels_of_the_train_idx_files_alone(tmp_path: Path) -> None:
+    for split, count in (("train", 20), ("t10k", 10)):
+        pixels = np.random.default_rng(count).integers(0, 256, count * 64, dtype=np.uint8).tobytes()
+        header = bytes((0, 0, 8, 3)) + struct.pack(">3I", count, 8, 8)
+        (tmp_path / f"{split}-images-idx3-ubyte").write_bytes(header + pixels)
+    marks = bytes(i % 2 for i in range(20))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(bytes((0, 0, 8, 1)) + struct.pack(">I", 20) + marks)
+    data = open_dataset(tmp_path)
+    assert data.schema.label is not None and data.schema.label.classes == ("0", "1")
     assert any(note.startswith("10 of 10 test examples have no label") for note in data.notes)
 
 
@@ -245,6 +265,16 @@ def test_a_called_label_goes_before_folders_and_other_columns_do_not(tmp_path: P
         "a",
         "b",
     }
+
+
+@pytest.mark.parametrize(
+    "table", ["file,label" + "," * 200_000, "file,label\n00.png,a" + "b" * 200_000, "x" * 2**25 + "x"]
+)
+def test_tables_that_are_too_large_are_named(tmp_path: Path, table: str) -> None:
+    data = open_dataset(_write(tmp_path, PICTURES, labels=table))
+    assert data.schema.label is None and any(
+        note.startswith("table 'labels.csv' was not read: ") for note in data.notes
+    )
 
 
 # ---- one example, and names

@@ -11,16 +11,18 @@ import io
 import posixpath
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import PurePosixPath
 
 from .decoding import Member
 from .layout import named, split_of
 
 SUFFIXES = (".csv", ".tsv")
-MAX_TABLE = 100_000_000
-"""Bytes; larger tables are not read."""
+MAX_TABLE, MAX_LINE = 2**25, 100_000
+"""Bytes of a table, and characters of a line; larger ones are not read."""
 
 _NAMES = ("label", "labels", "class", "classes", "classname", "labelname", "category", "categoryname", "target", "y")
 _LABEL = (*_NAMES, "classid", "labelid", "categoryid", "groundtruth")
@@ -61,11 +63,10 @@ def read_tables(tables: Sequence[Member], paths: Sequence[str], splits: Sequence
     pictures, found = _Pictures(paths, splits), Listed()
     several = 0
     for table in tables:
-        rows, problem = _rows(table)
-        if problem:
-            found.notes.append(f"table '{table.path}' was not read: {problem}")
-        elif rows:
-            several += _read(table.path, rows, pictures, found)
+        try:
+            several += _read(table.path, _rows(table), pictures, found)
+        except Exception as error:  # a damaged member of a zip raises nearly anything
+            found.notes.append(f"table '{table.path}' was not read: {error or type(error).__name__}")
     if several:
         found.labels = {}
         found.notes.append(
@@ -74,31 +75,32 @@ def read_tables(tables: Sequence[Member], paths: Sequence[str], splits: Sequence
     return found
 
 
-def _read(path: str, rows: list[list[str]], pictures: _Pictures, found: Listed) -> int:
+def _read(path: str, rows: Iterator[list[str]], pictures: _Pictures, found: Listed) -> int:
     """Add what one table says; returns how many pictures it gives several labels."""
-    width = max(map(len, rows[: _SEEN + 1]))
-    rows = [row + [""] * (width - len(row)) for row in rows]
-    hits = [sum(pictures.find(row[i], path) is not None for row in rows[: _SEEN + 1]) for i in range(width)]
-    column = max(range(width), key=lambda i: (hits[i], -i))
-    if not hits[column]:
-        if any(_header_key(cell) in _LABEL for cell in rows[0]):
+    head = list(islice(rows, _SEEN + 1))
+    width = max(map(len, head), default=0)
+    head = [_padded(row, width) for row in head]
+    hits = [sum(pictures.find(row[i], path) is not None for row in head) for i in range(width)]
+    column = max(range(width), key=lambda i: (hits[i], -i), default=0)
+    if not any(hits):
+        if head and any(_header_key(cell) in _LABEL for cell in head[0]):
             found.notes.append(f"no row of '{path}' names an image that is there")
         return 0
-    header = [""] * width if pictures.find(rows[0][column], path) is not None else rows[0]
-    body = rows if header is not rows[0] else rows[1:]
+    header = [""] * width if pictures.find(head[0][column], path) is not None else head.pop(0)
     keys = [_header_key(cell) for cell in header]
-    others = [i for i in range(width) if i != column and keys[i] not in _SPLIT and any(row[i].strip() for row in body)]
+    others = [i for i in range(width) if i != column and keys[i] not in _SPLIT and any(row[i].strip() for row in head)]
     label = next((keys.index(key) for key in _LABEL if key in keys and keys.index(key) != column), None)
-    found.certain |= label is not None
-    if label is None and len(others) == 1 and 2 * len({row[others[0]] for row in body}) <= max(4, len(body)):
+    certain = label is not None
+    if label is None and len(others) == 1 and 2 * len({row[others[0]] for row in head}) <= max(4, len(head)):
         label = others[0]
     split = next((i for i in range(width) if keys[i] in _SPLIT), None)
     labels: dict[int, set[str]] = {}
-    lost: list[str] = []
-    for cells in body:
+    lost: Counter[str] = Counter()
+    for row in chain(head, rows):
+        cells = _padded(row, width)
         place = pictures.find(cells[column], path)
         if place is None:
-            lost.append(cells[column])
+            lost[cells[column]] += 1
             continue
         if split is not None and split_of(cells[split])[0]:
             found.splits[place] = split_of(cells[split])[0]
@@ -106,7 +108,7 @@ def _read(path: str, rows: list[list[str]], pictures: _Pictures, found: Listed) 
         if said is not None:
             labels.setdefault(place, set()).update(said)
     if lost:
-        found.notes.append(f"{len(lost)} row(s) of '{path}' name no image that is there: {named(lost)}")
+        found.notes.append(f"{lost.total()} row(s) of '{path}' name no image that is there: {named(lost)}")
     several = [place for place, words in labels.items() if len(words) > 1]
     if not several and label is not None:
         several = _joined(labels)
@@ -116,11 +118,15 @@ def _read(path: str, rows: list[list[str]], pictures: _Pictures, found: Listed) 
         found.notes.append(f"the labels of '{path}' {why}: they are no classes, treated as unlabelled")
         return len(several)
     if labels:
-        found.notes.append(
-            f"labels are read from '{path}'" + (f", column '{header[label]}'" if label is not None else "")
-        )
+        which = f", column '{header[label]}'" if label is not None and header[label] else ""
+        found.notes.append(f"labels are read from '{path}'{which}")
+    found.certain |= certain and bool(labels)
     found.labels |= {place: words.pop() for place, words in labels.items() if len(words) == 1}
     return len(several)
+
+
+def _padded(row: list[str], width: int) -> list[str]:
+    return row + [""] * (width - len(row))
 
 
 def _class(cells: list[str], header: list[str], label: int | None, others: list[int]) -> set[str] | None:
@@ -160,22 +166,18 @@ def _plain(text: str) -> str:
     return text[: text.index(".")] if re.fullmatch(r"-?\d+\.0*", text) else text
 
 
-def _rows(table: Member) -> tuple[list[list[str]], str]:
-    """The cells of a table, or why there are none."""
-    try:
-        with table.open() as stream:
-            content = stream.read(MAX_TABLE + 1)
-        if len(content) > MAX_TABLE:
-            return [], f"it is larger than {MAX_TABLE // 10**6} MB"
-        text = _decoded(content)
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        delimiter = max(",;\t|", key=first.count)
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row))
-        ]
-    except Exception as error:  # a damaged member of a zip raises nearly anything
-        return [], str(error) or type(error).__name__
-    return rows, ""
+def _rows(table: Member) -> Iterator[list[str]]:
+    """The rows of a table that hold anything."""
+    with table.open() as stream:
+        content = stream.read(MAX_TABLE + 1)
+    if len(content) > MAX_TABLE:
+        raise ValueError(f"it is larger than {MAX_TABLE >> 20} MB")
+    text = _decoded(content)
+    if max(map(len, io.StringIO(text)), default=0) > MAX_LINE:
+        raise ValueError(f"a line is longer than {MAX_LINE:,} characters")
+    first = next((line for line in io.StringIO(text) if line.strip()), "")
+    delimiter = max(",;\t|", key=first.count)
+    return (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row)))
 
 
 def _decoded(content: bytes) -> str:

@@ -207,7 +207,7 @@ def _assemble(
     labels, classes, found = _labels(raw) if options.labels and raw.labels is not None else (None, (), [])
     notes += found
     if split:
-        splits, made = make_splits(values, raw.splits, None if labels is None else labels >= 0)
+        splits, made = _splits(values, raw.splits, labels)
     else:
         splits, made = {"train": np.arange(len(values)), **dict.fromkeys(("val", "test"), np.arange(0))}, []
     if isinstance(spec, ImageSpec) and like is not None:
@@ -224,6 +224,21 @@ def _assemble(
         fields["label"] = Field(LabelSpec.of(classes, seen[seen >= 0]), "label", labels)
     notes = [*raw.notes, *notes, *made]
     return Dataset(raw.name, fields, splits, tuple(notes), tuple(raw.quarantined), tuple(raw.files))
+
+
+def _splits(
+    values: np.ndarray, given: Mapping[str, np.ndarray], labels: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Splits of the examples that have a label; a test split of classes that train has none of gets some of train's."""
+    if labels is None:
+        return make_splits(values, given)
+    learned, asked = (labels[given.get(split, np.arange(0))] for split in ("train", "test"))
+    strange = given["test"][asked >= 0] if (asked >= 0).any() and (learned >= 0).any() else np.arange(0)
+    if not len(strange) or np.isin(labels[strange], learned).any():
+        return make_splits(values, given, labels >= 0)
+    splits, notes = make_splits(values, {**given, "test": strange[:0]}, labels >= 0)
+    notes.append(f"{len(strange)} given test examples are of classes that train has none of: they were added to these")
+    return {**splits, "test": np.sort(np.concatenate([splits["test"], strange]))}, notes
 
 
 def _labels(raw: Raw) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
