@@ -284,6 +284,27 @@ BOMBS["JPEG: blank, progressive, of 49 megapixels"] = _blank("RGB", "JPEG", "bom
 BOMBS["WebP: blank RGBA of 49 megapixels"] = _blank("RGBA", "WEBP", "bomb.webp", (7000, 7000), lossless=True, method=0)
 
 
+TURNED = Image.Exif()
+TURNED[274] = 6
+# What is read: as large as pictures may be whose files are small.
+BOMBS["PNG: blank RGB of 25 megapixels, turned"] = _blank("RGB", "PNG", "bomb.png", (4990, 4990), exif=TURNED)
+BOMBS["PNG: blank RGBA of 18 megapixels, turned"] = _blank("RGBA", "PNG", "bomb.png", (4300, 4300), exif=TURNED)
+BOMBS["PNG: blank grey of 49 megapixels, turned"] = _blank("L", "PNG", "bomb.png", (7000, 7000), exif=TURNED)
+BOMBS["PNG: blank 16-bit grey of 7 megapixels, turned"] = _blank("I;16", "PNG", "bomb.png", (2700, 2700), exif=TURNED)
+BOMBS["TIFF: blank floats of 7 megapixels"] = _blank(
+    "F", "TIFF", "bomb.tif", (2700, 2700), compression="tiff_adobe_deflate"
+)
+BOMBS["TIFF: blank CMYK of 25 megapixels"] = _blank(
+    "CMYK", "TIFF", "bomb.tif", (4990, 4990), compression="tiff_adobe_deflate"
+)
+BOMBS["JPEG: blank, progressive, of 25 megapixels, turned"] = _blank(
+    "RGB", "JPEG", "bomb.jpg", (4990, 4990), progressive=True, exif=TURNED
+)
+BOMBS["WebP: blank RGBA of 12 megapixels"] = _blank("RGBA", "WEBP", "bomb.webp", (3530, 3530), lossless=True, method=0)
+BOMBS["GIF: blank of 29 megapixels"] = _blank("P", "GIF", "bomb.gif", (5400, 5400))
+BOMBS["AVIF: blank RGBA of 15 megapixels"] = _blank("RGBA", "AVIF", "bomb.avif", (3870, 3870), speed=10)
+
+
 @bomb("JPEG: 2,000 scans of 12 megapixels")
 def _(folder: Path) -> tuple[Feed, str]:
     content = _saved(Image.new("L", (3500, 3500), 77), "JPEG", progressive=True)

@@ -95,8 +95,7 @@ def append_to(path: Path, content: bytes) -> BinaryIO:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy a regular file, which is no link; raises `OSError` where it is one."""
-    content = os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb")
-    with content, replacing(target) as partial, partial.open("wb") as file:
+    with open_regular(source, links=False) as content, replacing(target) as partial, partial.open("wb") as file:
         shutil.copyfileobj(content, file)
 
 
@@ -152,8 +151,8 @@ class UnfitFile(RunError, OSError):
     """
 
 
-def open_regular(path: str | Path, most: int = LARGEST_FILE) -> io.BufferedReader:
-    """Open a regular file of at most `most` bytes; neither a pipe nor a device keeps anybody waiting.
+def open_regular(path: str | Path, most: int = LARGEST_FILE, *, links: bool = True) -> io.BufferedReader:
+    """Open a regular file of at most `most` bytes, also through links; neither a pipe nor a device keeps anybody waiting.
 
     Raises
     ------
@@ -162,13 +161,13 @@ def open_regular(path: str | Path, most: int = LARGEST_FILE) -> io.BufferedReade
     OSError
         Where the system refuses.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW * (not links))
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
-            raise UnfitFile(f"'{path}' is no regular file: a folder, a pipe or a device.")
+            raise UnfitFile(f"'{path}' is no regular file: a folder, a pipe or a device")
         if status.st_size > most:
-            raise UnfitFile(f"'{path}' is larger than {_size(most)}: not a file genarena wrote or reads.")
+            raise UnfitFile(f"'{path}' is larger than {_size(most)}: not a file genarena wrote or reads")
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -180,7 +179,7 @@ def read_bytes(path: str | Path, most: int) -> bytes:
     with open_regular(path, most) as file:
         content = file.read(most + 1)
     if len(content) > most:  # it grew
-        raise UnfitFile(f"'{path}' is larger than {_size(most)}.")
+        raise UnfitFile(f"'{path}' is larger than {_size(most)}")
     return content
 
 
@@ -208,6 +207,8 @@ def read_json(path: Path) -> dict[str, Any]:
         return record
     except FileNotFoundError:
         raise RunError(f"'{path}' does not exist.") from None
+    except UnfitFile as error:
+        raise RunError(f"{error}.") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"'{path}' is not readable JSON ({error}).") from None
 

@@ -23,11 +23,12 @@ from safetensors.torch import save_file
 
 from genarena import cli
 from genarena.checkpoint import read_tensors
+from genarena.comparison.run import _tail
 from genarena.data import ImageSpec, containers, open_dataset, pictures
 from genarena.data.archives import open_member, open_zip
 from genarena.errors import DataError, GenarenaError, RunError, UsageError
 from genarena.events import last_event, read_events
-from genarena.files import parse_yaml, read_json, sha256_of
+from genarena.files import copy_file, parse_yaml, read_json, sha256_of
 from genarena.fitted import load_model
 from genarena.metrics.spaces import FeatureSpace
 
@@ -82,6 +83,7 @@ def _zeros(size: int) -> bytes:
 
 # ---- no regular files
 
+
 PIPES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "npy": ("a.npy", open_dataset),
     "npz": ("a.npz", open_dataset),
@@ -91,6 +93,8 @@ PIPES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "tensors": ("a.safetensors", read_tensors),
     "events": ("events.jsonl", read_events),
     "settings": ("a.yaml", lambda path: cli._settings(None, path)),
+    "a copy": ("a.bin", lambda path: copy_file(path, path.with_suffix(".new"))),
+    "a log": ("worker.log", _tail),
     "a run": ("config.json", lambda path: load_model(path.parent)),
 }
 
@@ -390,7 +394,8 @@ def _blank(form: str, mode: str, side: int, **options: Any) -> bytes:
     [
         _blank("PNG", "RGBA", 5700),
         _blank("PNG", "RGB", 7000),
-        _blank("JPEG", "RGB", 4500, progressive=True),
+        _blank("JPEG", "RGB", 5100, progressive=True),
+        _blank("PNG", "LA", 5000),
         _blank("JPEG", "CMYK", 5700),
     ],
 )

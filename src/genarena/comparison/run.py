@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import GenarenaError
 from ..events import last_event
-from ..files import append_to, read_json
+from ..files import append_to, open_regular, read_json
 from ..trainer import interruption
 from .plan import Cell, Plan
 
@@ -157,11 +157,12 @@ def _start(folder: Path, cell: Cell, threads: int | None) -> Worker:
 
 def _tail(path: Path) -> bytes:
     """What a log ends with."""
-    if not path.exists():
+    try:
+        with open_regular(path) as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - MOST_LOG))
+            return log.read(MOST_LOG)
+    except FileNotFoundError:
         return b""
-    with path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - MOST_LOG))
-        return log.read()
 
 
 def _end(workers: Sequence[Worker], number: int) -> None:
