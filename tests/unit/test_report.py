@@ -169,7 +169,7 @@ def test_what_weakens_a_verdict_stands_beside_it(rendered: Page) -> None:
         "1 of 30 runs did not finish",
         "2 runs raised an alarm or a warning",
         "Not converged: ▲vae still moved when the budget ended (Generate: diversity).",
-        "class 4 (seed 0), class 6 (seed 1), class 2 (seed 2)",
+        "Hidden from training, to see who notices what it never saw: class 4, with every seed.",
         "3 exact copies across splits: test also in train.",
         "1 file could not be used",
         "2 notes on how the data were read",
@@ -187,12 +187,19 @@ def test_nothing_is_claimed_where_a_file_says_nothing(tmp_path: Path) -> None:
         del value["data"][key]
     for run in value["runs"]:
         run.pop("hidden")
+    value["plan"].pop("hidden")
     for use in value["uses"]:
         use.pop("settle", None), use.pop("moving", None)
     text = page_of(tmp_path, value).text
     for words in ("Hidden from training", "copies", "notes on how", "could not be used", "instead of 3"):
         assert words not in text
     assert "Not converged: Generate: diversity." in text
+
+
+def test_many_hidden_classes_are_counted(tmp_path: Path) -> None:
+    value = unplotted()
+    value["plan"]["hidden"] = [f"c{index}" for index in range(20)]
+    assert "classes c0, c1, c2, c3, c4, c5, c6, c7 and 12 more, with every seed" in page_of(tmp_path, value).text
 
 
 def test_metrics_are_folded_by_feature_space(rendered: Page) -> None:

@@ -25,6 +25,7 @@ from genarena.report.schema import Better, Cell, Comparison, Contender, Metric, 
 
 FILENAME = "report.html"
 BETTER = {"low": "lower is better", "high": "higher is better", "one": "best at 1", "half": "best at ½", None: ""}
+MOST_CLASSES = 8  # that a sentence names
 PLACEHOLDERS = ("DIR", "DATA", "CLASS")  # that a command may leave to be filled in
 # Samplers whose parameter counts differ by more are not compared like with like, and the report says so.
 PARAMETER_TOLERANCE = 1.05
@@ -94,6 +95,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.globals["MOST_CLASSES"] = MOST_CLASSES
     return environment
 
 
@@ -124,7 +126,6 @@ def _context(comparison: Comparison, folder: Path) -> dict[str, Any]:
         "failed": failed,
         "warned": [run for run in comparison.runs if run.warnings or run.rollbacks or run.alarms],
         "moving": _moving(comparison.uses),
-        "hidden": _hidden(comparison.runs),
         "copies": {place: count for place, count in comparison.data.duplicates.items() if count},
         "blanks": [word for word in PLACEHOLDERS if any(word in _words(use.command) for use in comparison.uses)],
     }
@@ -187,15 +188,6 @@ def _moving(uses: Sequence[Use]) -> dict[str, list[str]]:
         for name in use.moving:
             moving.setdefault(name, []).append(use.title)
     return moving
-
-
-def _hidden(runs: Sequence[Run]) -> dict[str, list[int]]:
-    """Classes that training did not see, each with the seeds it was hidden from."""
-    hidden: dict[str, list[int]] = {}
-    for run in runs:
-        if run.hidden is not None and run.seed not in hidden.setdefault(run.hidden, []):
-            hidden[run.hidden].append(run.seed)
-    return hidden
 
 
 def _words(command: str | None) -> list[str]:
