@@ -383,6 +383,8 @@ def test_what_genarena_wrote_is_no_data(tmp_path, file, record):
     assert "1 folder(s) that genarena wrote were left out: 'arena'" in data.notes
     with pytest.raises(DataError, match="was written by genarena"):
         open_dataset(root / "arena")
+    _write(root, {file: json.dumps(record).encode(), "samples/a.png": _bytes(_noise(79))})
+    assert open_dataset(root).fingerprint == data.fingerprint  # a run in the very folder of its data
 
 
 def test_unsafe_zip_names_are_skipped(tmp_path):

@@ -337,6 +337,13 @@ def test_damaged_npz_is_a_data_error(tmp_path):
     assert refused >= 50
 
 
+def test_labels_that_are_no_classes():
+    for labels in ([[1, 2], [1], []] * 10, np.arange(30), np.ones((30, 2), int)):
+        data = open_dataset((_images(), labels))
+        assert data.schema.label is None and any("no classes, treated as unlabelled" in note for note in data.notes)
+        assert not any("label" in note for note in open_dataset((_images(), labels), labels=False).notes)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

@@ -102,7 +102,7 @@ def test_integers_with_gaps_are_numbered():
         (np.array([0.0, 1.0, np.nan]), (), "row 2 is nan"),
         (np.full((3, 3), 0.5), (), r"shape \(3, 3\)"),
         (np.array([-1, 0, 1]), (), "label -1 in row 0 is negative"),
-        (np.array([None, 1, 2]), (), "type object"),
+        (np.array([None, 1, 2]), (), r"type object \(row 0 is None\)"),
     ],
 )
 def test_bad_labels(labels, classes, message):
@@ -130,7 +130,9 @@ def test_labels_of_every_form(labels, expected, classes):
 
 
 def test_several_labels_an_example_are_no_classes():
-    for labels in (np.array([[1, 1], [1, 0]]), np.array([[0, 0], [1, 0]])):
+    lists = np.empty(2, object)
+    lists[:] = [[1, 2], [1]]
+    for labels in (np.array([[1, 1], [1, 0]]), np.array([[0, 0], [1, 0]]), lists):
         _, classes, [note] = encode_labels(labels, 2)
         assert classes == () and "1 of 2 examples have several labels or none (first row 0)" in note
 

@@ -115,9 +115,9 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
     """
     try:
         arrays = {split: _check_array(np.asarray(array), name) for split, array in values.items()}
-        labels = {split: np.asarray(array) for split, array in labels.items()}
     except ValueError as error:
         raise DataError(f"'{name}' is no regular array: {error}") from error
+    labels = {split: _label_array(array) for split, array in labels.items()}
     if not set(labels) <= set(arrays):
         raise DataError(f"'{name}' has labels for {sorted(labels)} but examples for {sorted(arrays)}: give both alike.")
     for split, array in arrays.items():
@@ -137,6 +137,16 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
         labelled=np.concatenate([np.full(len(array), split in labels) for split, array in arrays.items()]),
         splits={} if "" in arrays else consecutive({split: len(array) for split, array in arrays.items()}),
     )
+
+
+def _label_array(labels: Any) -> np.ndarray:
+    """Labels as an array; where examples have several or none, of objects."""
+    try:
+        return np.asarray(labels)
+    except ValueError:
+        several = np.empty(len(labels), object)
+        several[:] = labels
+        return several
 
 
 def _check_array(array: np.ndarray, name: str) -> np.ndarray:

@@ -45,14 +45,12 @@ def read_folder(root: Path, options: PictureOptions) -> Raw:
     OSError
         If a folder cannot be listed.
     """
-    if is_ours(root):
-        raise DataError(
-            f"'{root}' was written by genarena, and is no data: name the folder of the pictures themselves."
-        )
     files, notes = walk(root, options.follow_links)
     members = {relative: _member(relative, path) for relative, path in files if _is_used(relative) and path.is_file()}
     others = [relative for relative, _ in files if relative not in members]
     notes += _foreign(others)
+    if not any(map(_is_picture, members)) and is_ours(root):
+        raise DataError(f"'{root}' was written by genarena, and is no data: name the folder of the images themselves.")
     if not any(map(_is_picture, members)):
         usable = sorted(name for name in others if name.endswith((".npz", ".npy", ".zip")))
         hint = f" It holds '{usable[0]}': give the path of that file." if usable else ""

@@ -114,8 +114,8 @@ def _read(path: str, rows: Iterator[list[str]], pictures: _Pictures, found: List
         several = _joined(labels)
     if not labels and split is None:
         found.notes.append(f"'{path}' names images and no column of it is a label: call one of them label")
-    if label is not None and (why := _no_classes({word for some in labels.values() for word in some}, len(labels))):
-        found.notes.append(f"the labels of '{path}' {why}: they are no classes, treated as unlabelled")
+    if label is not None and _are_fractions({word for some in labels.values() for word in some}):
+        found.notes.append(f"the labels of '{path}' are fractions: they are no classes, treated as unlabelled")
         return len(several)
     if labels:
         which = f", column '{header[label]}'" if label is not None and header[label] else ""
@@ -140,12 +140,9 @@ def _class(cells: list[str], header: list[str], label: int | None, others: list[
     return {header[i].strip() for i, mark in zip(others, marks, strict=True) if mark == "1"} or None
 
 
-def _no_classes(words: set[str], count: int) -> str:
-    """Why labels cannot be classes, or nothing."""
+def _are_fractions(words: set[str]) -> bool:
     numbers = [word for word in words if re.fullmatch(r"[-+]?\d*\.?\d+(?:[eE][-+]?\d+)?", word)]
-    if len(numbers) == len(words) and any(float(word) % 1 for word in numbers):
-        return "are fractions"
-    return "differ from image to image" if len(words) == count > 10 else ""
+    return len(numbers) == len(words) and any(float(word) % 1 for word in numbers)
 
 
 def _header_key(cell: str) -> str:

@@ -33,7 +33,8 @@ def encode_labels(
     indices : numpy.ndarray
         int64 ``(N,)``.
     classes : tuple of str
-        Empty where examples have several labels, or none, of ``(N, K)``: then they are no classes, and a note says so.
+        Empty where examples have several labels, or none, of ``(N, K)`` or in lists: then they are no classes, and a note
+        says so.
     notes : list of str
 
     Raises
@@ -52,6 +53,8 @@ def encode_labels(
         return _encode_columns(labels, classes)
     if labels.dtype.kind == "O" and all(isinstance(label, str) for label in labels):
         labels = labels.astype(str)
+    if labels.dtype.kind == "O" and any(isinstance(label, list | tuple | set | np.ndarray) for label in labels):
+        return _no_classes(labels, np.array([np.size(label) != 1 for label in labels]))
     if labels.dtype.kind in "US":
         return _encode_strings(labels)
     if labels.dtype.kind == "f" and not _first_not_whole(labels):
@@ -65,6 +68,9 @@ def encode_labels(
 
 
 def _first_not_whole(labels: np.ndarray) -> str:
+    if labels.dtype.kind == "O":
+        row = next(i for i, label in enumerate(labels) if not isinstance(label, str))
+        return f" (row {row} is {labels[row]!r:.40})"
     if labels.dtype.kind != "f":
         return ""
     rows = np.flatnonzero((labels != np.floor(labels)) | (np.abs(labels) >= 2**53))  # NaN differs from itself
@@ -78,12 +84,16 @@ def _encode_columns(labels: np.ndarray, classes: tuple[str, ...]) -> tuple[np.nd
             f"labels have shape {labels.shape}: one class index or name an example is needed, shape (N,), or one-hot rows "
             "of 0 and 1. To do without labels: --no-labels."
         )
-    several = np.flatnonzero(labels.sum(1) != 1)
-    if len(several):
-        what = f"{len(several)} of {len(labels)} examples have several labels or none (first row {several[0]})"
-        return np.zeros(len(labels), np.int64), (), [f"{what}: such labels are no classes, treated as unlabelled"]
+    several = labels.sum(1) != 1
+    if several.any():
+        return _no_classes(labels, several)
     indices, names, notes = _encode_integers(labels.argmax(1), classes)
     return indices, names, [f"one-hot labels of {labels.shape[1]} columns were taken as classes", *notes]
+
+
+def _no_classes(labels: np.ndarray, several: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    what = f"{several.sum()} of {len(labels)} examples have several labels or none (first row {several.argmax()})"
+    return np.zeros(len(labels), np.int64), (), [f"{what}: such labels are no classes, treated as unlabelled"]
 
 
 def _encode_strings(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...], list[str]]:

@@ -26,6 +26,7 @@ from .splits import make_splits
 
 SMALLEST_SIDE = 8
 """Pixels; smaller images are refused, since no convolutional network here fits them."""
+_FEW = 10  # examples that may each be a class of their own
 _AVERAGED = 10_000  # images whose grey values are averaged, for a scale
 
 
@@ -249,6 +250,12 @@ def _labels(raw: Raw) -> tuple[np.ndarray | None, tuple[str, ...], list[str]]:
     if len(classes) < 2:
         alone = [f"all examples have the one label '{classes[0]}': treated as unlabelled"] if classes else []
         return None, (), notes + alone
+    if len(classes) == len(found) > _FEW:
+        return (
+            None,
+            (),
+            [*notes, f"{len(found)} examples have {len(classes)} labels: no classes, treated as unlabelled"],
+        )
     labels = np.full(count, -1, np.int64)
     labels[labelled] = found
     known = {split: labels[rows] >= 0 for split, rows in raw.splits.items() if len(rows)} or {"": labelled}

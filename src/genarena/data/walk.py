@@ -18,6 +18,8 @@ _OURS = {
     "evaluator.json": {"protocol", "spaces", "hash"},
 }
 
+_OUR_FOLDERS = {"samples", "pictures", "checkpoints", "scores", "evaluator", "runs", "data"}
+
 
 def is_ours(folder: str | Path) -> bool:
     """Whether genarena wrote a folder: a run, a saved model, a comparison, its data or its evaluator."""
@@ -58,6 +60,9 @@ def walk(root: Path, follow_links: bool) -> tuple[list[tuple[str, Path]], list[s
                 ours += [] if real in seen else [relative(folder)]
                 directories.clear()
                 continue
+            if not seen and is_ours(folder):  # a run in the very folder of its data
+                ours += [name for name in directories if name in _OUR_FOLDERS]
+                directories[:] = [name for name in directories if name not in _OUR_FOLDERS]
             seen.add(real)
             linked = {name for name in directories if os.path.islink(os.path.join(folder, name))}
             directories[:] = [name for name in directories if name not in linked and not is_hidden(name)]
