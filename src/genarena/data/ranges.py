@@ -9,7 +9,8 @@ another, and never by their own darkest and brightest pixel, which would make a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +36,7 @@ _DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners give
 _UNITS = ((0, 1), (-1, 1), (0, 255))  # that floats usually come in
 _SLACK = 1e-3  # resampling and rounding overshoot a little
 _APART = 1 / 8  # ranges of two splits that share less than this do not belong together
-_CHUNK = 1024
+_VALUES = 2**22  # looked at together
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,20 @@ def measure(values: np.ndarray) -> np.ndarray:
     found["container"] = CONTAINERS.index(container_of(values.dtype))
     found["first"], found["last"] = (0, 1) if values.dtype.kind == "b" else (np.nan, np.nan)
     step = 0
-    for start in range(0, len(values), _CHUNK):
-        part = values[start : start + _CHUNK].reshape(len(values[start : start + _CHUNK]), -1)
-        rows = found[start : start + _CHUNK]
+    for place in _parts(values):
+        part, rows = values[place].reshape(len(values[place]), -1), found[place]
         rows["low"], rows["high"] = part.min(1), part.max(1)
         if step not in (1, -1):  # neither changes any more
             more = _step(part)
             step = int(np.gcd(step, more)) if more >= 0 else -1
         rows["step"] = step
     return found
+
+
+def _parts(values: np.ndarray) -> Iterator[slice]:
+    """Consecutive examples of `_VALUES` values at most, where one is not more."""
+    count = max(1, _VALUES // max(1, math.prod(values.shape[1:])))
+    return (slice(start, start + count) for start in range(0, len(values), count))
 
 
 def _step(values: np.ndarray) -> int:
@@ -242,8 +248,8 @@ def _outside(values: np.ndarray, low: float, high: float, *, but_zero: bool = Fa
     """Share of values, or of those that are not zero, outside of a range by more than rounding."""
     slack = _SLACK * (high - low)
     count, total = 0, 0 if but_zero else values.size
-    for start in range(0, len(values), _CHUNK):
-        part = values[start : start + _CHUNK]
+    for place in _parts(values):
+        part = values[place]
         count += int(((part < low - slack) | (part > high + slack)).sum())
         total += int(np.count_nonzero(part)) if but_zero else 0
     return count / max(total, 1)
@@ -272,11 +278,11 @@ def to_codes(values: np.ndarray, reading: Reading, name: str, *, clip: bool = Fa
     codes = np.empty(values.shape, np.uint8)
     scale = (CODES - 1) / (high - low)
     finer = False
-    for start in range(0, len(values), _CHUNK):
-        part = (values[start : start + _CHUNK].astype(np.float64) - low) * scale
+    for place in _parts(values):
+        part = (values[place].astype(np.float64) - low) * scale
         whole = np.rint(part)
         finer = finer or bool((np.abs(part - whole) > 0.1).any())  # more than what floats of 16 bits lose
-        codes[start : start + _CHUNK] = np.clip(whole, 0, CODES - 1)
+        codes[place] = np.clip(whole, 0, CODES - 1)
     if finer:
         notes.append(f"pixel values were rounded to {CODES} levels between {low:g} and {high:g}")
     return codes, notes
@@ -285,8 +291,8 @@ def to_codes(values: np.ndarray, reading: Reading, name: str, *, clip: bool = Fa
 def filled(values: np.ndarray, measures: np.ndarray, reading: Reading) -> str:
     """A note: how pixel values are read, and how much of that range they fill."""
     low, high = float(measures["low"].min()), float(measures["high"].max())
-    some = values[:: max(1, len(values) // 64)][:64]
-    middle = np.quantile(some, (0.005, 0.995))
+    some = values[:: max(1, len(values) // 64)][:64].ravel()
+    middle = np.quantile(some[:: max(1, some.size // 10**6)], (0.005, 0.995))
     shares = [min(100.0, 100 * float(b - a) / (reading.high - reading.low)) for a, b in ((low, high), middle)]
     little = "only " if shares[1] < 10 else ""
     return (
