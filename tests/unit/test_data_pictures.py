@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from genarena.data import containers, open_dataset, pictures
+from genarena.data import ImageSpec, Schema, containers, open_dataset, pictures
 from genarena.errors import DataError
 
 
@@ -238,6 +238,26 @@ def test_arrays_with_transparency_are_laid_on_what_shows_them(colour: tuple[int,
     data = open_dataset(array)
     assert f"RGBA images were laid on {background}" in data.notes
     assert (data.fields["image"].values.reshape(20, -1).std(1) > 0).all()
+
+
+def test_a_models_own_background_is_kept(tmp_path: Path) -> None:
+    for name in ("learned", "new"):
+        (tmp_path / name).mkdir()
+    _icons(tmp_path / "learned", [WHITE] * 12)
+    spec = open_dataset(tmp_path / "learned").schema.target
+    assert isinstance(spec, ImageSpec) and spec.background == "black"
+    assert Schema.from_json(open_dataset(tmp_path / "learned").schema.to_json()).target.background == "black"  # type: ignore[union-attr]
+    _icons(tmp_path / "new", [YELLOW] * 12)
+    for source in (tmp_path / "new", np.stack([np.asarray(_icon(i, YELLOW)) for i in range(12)])):
+        alone, alike = open_dataset(source), open_dataset(source, like=spec, fit=True)
+        assert alone.fields["image"].values[0, :, 0, 0].min() > 0 == alike.fields["image"].values[0, :, 0, 0].max()
+
+
+def test_pictures_without_transparency_have_no_background(tmp_path: Path) -> None:
+    for i in range(12):
+        (tmp_path / f"{i}.png").write_bytes(_saved(_noise(i), "PNG"))
+    spec = open_dataset(tmp_path).schema.target
+    assert isinstance(spec, ImageSpec) and spec.background == ""
 
 
 def test_blank_pictures_are_said(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Member:
 class PictureOptions:
     """How pictures are read: (height, width) or None, 1 or 3 channels or None, and the share that may be bad.
 
-    And whether labels are looked for, and links followed.
+    And whether labels are looked for, links followed, and what transparency is laid on, which the pictures decide by default.
     """
 
     size: tuple[int, int] | None = None
@@ -67,6 +67,7 @@ class PictureOptions:
     progress: Progress | None = None
     labels: bool = True
     follow_links: bool = False
+    background: str = ""
 
 
 @dataclass
@@ -74,12 +75,14 @@ class Decoded:
     """The usable files, in order; the others; and what was converted.
 
     ``values`` are codes uint8 ``(N, C, H, W)``, or float32 numbers as they are in the files where some have more than 8
-    bits; then ``measures`` holds a row of `ranges.MEASURES` for each. ``resized`` counts those of another size.
+    bits; then ``measures`` holds a row of `ranges.MEASURES` for each. ``resized`` counts those of another size, and
+    ``background`` is what transparency was laid on ("white" or "black"), or empty where there was none.
     """
 
     values: np.ndarray
     measures: np.ndarray | None = None
     resized: int = 0
+    background: str = ""
     quarantined: list[Quarantined] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -135,14 +138,17 @@ def _decode(members: Sequence[Member], key: str, options: PictureOptions) -> Dec
     target, part = _allocate((len(readable), channels, *size), np.dtype(np.float32 if deep else np.uint8))
     measures = np.zeros(len(readable), MEASURES) if deep else None
     try:
-        good, colour, late, remarks = _fill(target, measures, readable, options.progress, "white")
-        if 2 * remarks[pictures.lost_on("white")] > remarks[pictures.laid_on("white")]:  # light drawings
-            good, colour, late, remarks = _fill(target, measures, readable, options.progress, "black")
+        background = options.background or "white"
+        good, colour, late, remarks = _fill(target, measures, readable, options.progress, background)
+        if not options.background and 2 * remarks[pictures.lost_on("white")] > remarks[pictures.laid_on("white")]:
+            background = "black"  # for light drawings
+            good, colour, late, remarks = _fill(target, measures, readable, options.progress, background)
+        background = background if remarks[pictures.laid_on(background)] else ""
         converted = [f"{count} image(s): {remark}" for remark, count in sorted(remarks.items())]
         grey = channels == 3 and options.channels is None and not colour
         notes = notes + converted + (["every RGB image is grey: kept as one channel"] if grey else [])
         measures = None if measures is None else measures[:good]
-        decoded = Decoded(target, measures, resized, bad + late, notes)
+        decoded = Decoded(target, measures, resized, background, bad + late, notes)
         if part is None:
             return replace(decoded, values=np.ascontiguousarray(_view(target, good, grey)))
         return _save(key, part, decoded, good, grey, _content(members))
@@ -246,7 +252,7 @@ def _view(values: np.ndarray, good: int, grey: bool) -> np.ndarray:
 
 
 def _cache_key(source: str, members: Sequence[Member], options: PictureOptions) -> str:
-    digest = hashlib.sha256(f"{_LAYOUT} {options.size} {options.channels} {LARGEST_SIDE}".encode())
+    digest = hashlib.sha256(f"{_LAYOUT} {options.size} {options.channels} {options.background} {LARGEST_SIDE}".encode())
     digest.update(b"\0" + path_bytes(source))
     for member in members:
         digest.update(b"\0" + path_bytes(member.path) + b"\0" + member.stamp.encode())
@@ -277,6 +283,7 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content
         "grey": grey,
         "deep": decoded.measures is not None,
         "resized": decoded.resized,
+        "background": decoded.background,
         "quarantined": [asdict(entry) for entry in decoded.quarantined],
         "notes": decoded.notes,
         "content": content,
@@ -310,6 +317,6 @@ def _load(key: str, members: Sequence[Member]) -> Decoded | None:
             return None
         quarantined = [Quarantined(**entry) for entry in record["quarantined"]]
         shown = _view(values, record["good"], record["grey"])
-        return Decoded(shown, measures, int(record["resized"]), quarantined, record["notes"])
+        return Decoded(shown, measures, int(record["resized"]), str(record["background"]), quarantined, record["notes"])
     except (GenarenaError, OSError, ValueError, KeyError, TypeError):
         return None

@@ -43,8 +43,10 @@ class ImageSpec:
         What these numbers came in, one of `CONTAINERS`.
     resized : bool
         Whether images were cropped or resized to this shape.
+    background : {"", "white", "black"}
+        What transparency was laid on; empty where there was none.
 
-    The last four say nothing of the codes themselves, and specs that differ only there are equal.
+    The last five say nothing of the codes themselves, and specs that differ only there are equal.
     """
 
     channels: int
@@ -55,6 +57,7 @@ class ImageSpec:
     value_range: tuple[float, float] = field(default=(0.0, 255.0), compare=False)
     container: str = field(default="uint8", compare=False)
     resized: bool = field(default=False, compare=False)
+    background: str = field(default="", compare=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,7 +116,7 @@ Spec = ImageSpec | VectorSpec | LabelSpec
 _SPECS: dict[str, type] = {"image": ImageSpec, "vector": VectorSpec, "label": LabelSpec}
 
 
-_STORAGE = ("value_range", "container", "resized")  # how images came, which is no part of what they are
+_STORAGE = ("value_range", "container", "resized", "background")  # how images came, which is no part of what they are
 _LARGEST = {"channels": 3, "height": 65536, "width": 65536, "levels": 65536, "dim": 2**24}
 
 
@@ -131,6 +134,8 @@ def _check(spec: Spec) -> None:
         low, high = spec.value_range
         if not -1e300 < low < high < 1e300 or spec.container not in CONTAINERS or type(spec.resized) is not bool:
             raise ValueError(f"value_range={spec.value_range!r:.40}, container={spec.container!r:.40}")
+        if spec.background not in ("", "white", "black"):
+            raise ValueError(f"background={spec.background!r:.40}")
     if isinstance(spec, VectorSpec) and not len(spec.mean) == len(spec.scale) == spec.dim:
         raise ValueError("mean and scale do not have one number a column")
     if isinstance(spec, LabelSpec):

@@ -160,6 +160,7 @@ def _read(name: str, source: str, members: Mapping[str, Member], notes: list[str
         values=decoded.values,
         measures=decoded.measures,
         resized=decoded.resized,
+        background=decoded.background,
         labels=_numbers(labels[labels != ""]) if any(words) else None,
         labelled=labels != "",
         splits={split: np.flatnonzero(splits == split) for split in ("train", "val", "test")},

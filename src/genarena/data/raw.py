@@ -53,6 +53,8 @@ class Raw:
         Of the numbers in each file, before they were resized (`ranges.MEASURES`); None where the values tell all.
     resized : int
         How many images were cropped or resized.
+    background : {"", "white", "black"}
+        What transparency was laid on; empty where there was none.
     files : list of str
         The file of each example, as a path within the source, where each has one.
     labelled : numpy.ndarray or None
@@ -68,6 +70,7 @@ class Raw:
     levels: int | None = None
     measures: np.ndarray | None = None
     resized: int = 0
+    background: str = ""
     files: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)

@@ -107,9 +107,10 @@ def open_dataset(
     if (images_key or labels_key) and not str(source).lower().endswith(".npz"):
         raise UsageError("images_key and labels_key name arrays of an .npz file, which the data are not.")
     size = _check_size(size)
+    background = ""
     if isinstance(like, ImageSpec):
-        size = (like.height, like.width)
-    options = PictureOptions(size, channels, max_bad, progress, labels, follow_links)
+        size, background = (like.height, like.width), like.background
+    options = PictureOptions(size, channels, max_bad, progress, labels, follow_links, background)
     raw = _read(source, options, data_dir, images_key, labels_key)
     return _assemble(raw, options, _check_range(value_range), splits, like, fit)
 
@@ -275,8 +276,9 @@ def _images(
 ) -> tuple[np.ndarray, ImageSpec, list[str]]:
     """The images as codes of the wanted shape and levels, their spec, and notes."""
     codes, container, reading, notes = _codes(raw, value_range, like)
+    background = raw.background
     if codes.shape[1] == 4:
-        codes, background = _without_transparency(codes)
+        codes, background = _without_transparency(codes, options.background)
         notes.append(f"RGBA images were laid on {background}")
     own = codes.shape[1:]
     shape = (options.channels or own[0], *(options.size or own[1:]))
@@ -315,6 +317,7 @@ def _images(
         value_range=(reading.low, reading.high),
         container=container,
         resized=resized,
+        background=background,
     )
     # A cached array stays on disk even where it is a view of one channel.
     return codes if isinstance(codes, np.memmap) else np.ascontiguousarray(codes), spec, notes
@@ -360,14 +363,15 @@ def _read_values(
     return codes, kinds[0], reading, [filled(values, measures, reading), *notes]
 
 
-def _without_transparency(codes: np.ndarray) -> tuple[np.ndarray, str]:
-    """RGBA codes ``(N, 4, H, W)`` as RGB, and what they were laid on: white, or black where most show nothing on white."""
-    clear = [row for row in codes if (row[3] < 255).any()]
-    lost = sum(vanishes(row[:3] / 255, row[3] / 255, 1.0) for row in clear)
-    background = 0 if 2 * lost > len(clear) else 255
+def _without_transparency(codes: np.ndarray, background: str) -> tuple[np.ndarray, str]:
+    """RGBA codes ``(N, 4, H, W)`` as RGB, on a background; by default white, or black where most show nothing on white."""
+    if not background:
+        clear = [row for row in codes if (row[3] < 255).any()]
+        lost = sum(vanishes(row[:3] / 255, row[3] / 255, 1.0) for row in clear)
+        background = "black" if 2 * lost > len(clear) else "white"
     alpha = codes[:, 3:].astype(np.uint16)
-    flat = ((codes[:, :3] * alpha + background * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return flat, "white" if background else "black"
+    flat = codes[:, :3] * alpha + 255 * (background == "white") * (255 - alpha)
+    return ((flat + 127) // 255).astype(np.uint8), background
 
 
 def vector_spec(train: np.ndarray) -> VectorSpec:
