@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .data import ImageSpec, LabelSpec, Schema, Spec
-from .fitted import build
+from .fitted import FittedModel, build
 from .models import MODELS
 
 
@@ -15,8 +15,9 @@ def capability_rows() -> list[dict[str, Any]]:
     schema = Schema(specs, {"image": "target", "label": "label"})
     rows = []
     for name, model_class in MODELS.items():
-        model = build(model_class, model_class.Config.parse({}), schema, 0)
-        row = {"name": name, "title": model.title, "summary": model.summary, "capabilities": model.capabilities()}
+        model = FittedModel(build(model_class, model_class.Config.parse({}), schema, 0), {"model": name})
+        capabilities = model.capabilities()
+        row = {"name": name, "title": model_class.title, "summary": model_class.summary, "capabilities": capabilities}
         rows.append(row)
     return rows
 

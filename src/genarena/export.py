@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import UsageError
+from .errors import CapabilityError, UsageError, visible
 from .files import replacing, write_atomic
 from .fitted import FittedModel, copy_of
 from .game import Model
@@ -71,6 +73,8 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
     ------
     UsageError
         For an unknown format, or ONNX without its packages.
+    CapabilityError
+        Where the model neither decodes nor encodes, or does so in a way that cannot be written down as a program.
     """
     unknown = set(formats) - set(FORMATS)
     if unknown:
@@ -79,25 +83,30 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
         _require_onnx()
     folder.mkdir(parents=True, exist_ok=True)
     model = copy_of(fitted.model).requires_grad_(False)  # the one that serves stays where it is
+    can = fitted.capabilities()
     x = torch.zeros(2, *fitted.spec.shape)
-    samples = fitted.capabilities()["sample"] is None
-    z = fitted.latents(1) if samples else model.encode(x)
-    parts = {"decode": torch.zeros(2, z.shape[1])}
-    if fitted.capabilities()["encode"] is None:
-        parts["encode"] = x
+    samples = can["sample"] is None
+    parts = {"encode": x} if can["encode"] is None else {}
+    if type(model).decode is not Model.decode and (samples or parts):
+        z = fitted.latents(1) if samples else model.encode(x)
+        parts = {"decode": torch.zeros(2, z.shape[1]), **parts}
+    if not parts:
+        raise CapabilityError(f"{fitted.name} has nothing to export: it neither decodes nor encodes.")
     written = []
     for method, example in parts.items():
         network = _Part(model, method).eval()
         batch = {0: torch.export.Dim("batch", min=1)}
-        program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
+        with _explained(fitted, method):
+            program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
         for node in program.graph.nodes:  # which say where on this machine the source of each lies
             node.meta.pop("stack_trace", None)
         if "torch" in formats:
             torch.export.save(program, folder / f"{method}.pt2")
             written.append(folder / f"{method}.pt2")
         if "onnx" in formats:
-            written.append(_onnx(network, example, batch, folder / f"{method}.onnx"))
-    if "onnx" in formats:
+            with _explained(fitted, method):
+                written.append(_onnx(network, example, batch, folder / f"{method}.onnx"))
+    if "onnx" in formats and "decode" in parts:
         latents = fitted.latents(DRAWS) if samples else np.zeros((DRAWS, z.shape[1]), np.float32)
         scale, offset = fitted.kind.units(fitted.spec)
         with replacing(folder / "run.npz") as new:
@@ -105,6 +114,21 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
         write_atomic(folder / "run.py", RUNNER.encode())
         written += [folder / "run.npz", folder / "run.py"]
     return written
+
+
+@contextmanager
+def _explained(fitted: FittedModel, method: str) -> Iterator[None]:
+    """Say in a line what cannot be exported, whatever the exporter raises for it."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise CapabilityError(
+            f"{fitted.name} cannot be exported: its {method}() is no program for batches of any size ({visible(why[:200])}). "
+            "Ask for sizes with x.shape[0], and branch on no values."
+        ) from error
 
 
 def _require_onnx() -> None:

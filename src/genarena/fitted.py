@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -98,7 +98,8 @@ class FittedModel:
 
     def capabilities(self) -> dict[Capability, str | None]:
         """Name to None where the model can, or to the reason it cannot."""
-        return {"condition": self.model.untold(), **self.model.capabilities()}
+        unsaid: dict[Capability, str | None] = dict.fromkeys(get_args(Capability), "it does not say that it can")
+        return {**unsaid, "condition": self.model.untold(), **self.model.capabilities()}
 
     def require(self, capability: Capability) -> None:
         """Raise `CapabilityError` with the reason where the model cannot."""

@@ -183,7 +183,7 @@ class Model(nn.Module):
         Parameters
         ----------
         n : int
-            N.
+            N; ``x.shape[0]`` and not ``len(x)``, which an exported program would take for a constant.
         log_likelihood : callable
             Classes, one-hot ``(N, K)`` -> log p(x | y), ``(..., N)``.
         """

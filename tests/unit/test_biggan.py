@@ -27,7 +27,7 @@ from genarena.nets.biggan import (
 )
 from genarena.nets.norm import BatchNorm
 from genarena.referee import Referee
-from genarena.trainer import CountedDraw, Progress, seed_round
+from genarena.trainer import CountedDraw, Progress, round_seed
 
 CLASSES = ("a", "b", "c")
 FREQUENCIES = (0.5, 0.25, 0.25)
@@ -49,7 +49,7 @@ def rounds_of(game: Any, dataset: Dataset, rounds: int) -> Any:
     loader = Loader(dataset, batch_size=game.config.batch_size, seed=0, normalise=game.kind.normalise)
     referee, draw = Referee(game.train()), CountedDraw(loader, Progress())
     for number in range(rounds):
-        seed_round(0, number, torch.device("cpu"))
+        torch.manual_seed(round_seed(0, number))
         result = referee.play_round(draw)
     return result
 

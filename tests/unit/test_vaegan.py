@@ -19,7 +19,7 @@ from genarena.models.vaegan import VAEGAN
 from genarena.objectives.adversarial import LOSSES
 from genarena.objectives.variational import kl_to_standard_normal
 from genarena.referee import Referee
-from genarena.trainer import CountedDraw, Progress, seed_round
+from genarena.trainer import CountedDraw, Progress, round_seed
 
 PLAYERS = ("encoder", "generator", "discriminator")
 
@@ -33,7 +33,7 @@ def set_up(dataset: Dataset, **settings: Any) -> tuple[Any, CountedDraw]:
 
 
 def first_turn(game: Any, draw: CountedDraw) -> Turn:
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     return next(game.play(draw))
 
 
@@ -53,14 +53,14 @@ def played_gradients(game: Any, draw: CountedDraw) -> dict[str, list[Tensor]]:
             seen[player] = [w.grad.clone() for w in referee.parameters[player]]  # type: ignore[union-attr]
 
         optimizer.register_step_pre_hook(record)
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     referee.play_round(draw)
     return seen
 
 
 def parts(game: Any, draw: CountedDraw) -> dict[str, Tensor]:
     """The losses of algorithm 1, computed here from the networks alone, with the noise of round 0."""
-    seed_round(0, 0, torch.device("cpu"))
+    torch.manual_seed(round_seed(0, 0))
     real = draw().x
     mean, log_variance = game.posterior(real)
     noise = torch.randn(len(real), game.latent_dim)

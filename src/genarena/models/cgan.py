@@ -66,4 +66,4 @@ class ConditionalGAN(ConditionalGame, GAN):
     def suspicion(self, x: Tensor) -> Tensor:
         """Minus the logit under the classes' distribution, -log sum_y p(y) exp(logit(x, y)): how fake it looks as anything."""
         hidden = self.hidden(x)[-1]
-        return -self.by_class(len(x), lambda y: self.classify(hidden, y)).logsumexp(1)
+        return -self.by_class(x.shape[0], lambda y: self.classify(hidden, y)).logsumexp(1)

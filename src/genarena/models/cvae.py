@@ -57,11 +57,11 @@ class ConditionalVAE(VAE):
         if y is not None:
             return super().log_weights(x, noise, y)
         told = super().log_weights
-        return self.by_class(len(x), lambda y: told(x, noise, y)).logsumexp(-1)
+        return self.by_class(x.shape[0], lambda y: told(x, noise, y)).logsumexp(-1)
 
     def _evidence(self, x: Tensor) -> Tensor:
         """log p(y) + the bound on log p(x | y) at the posterior mean, ``(N, K)``."""
-        return self.by_class(len(x), lambda y: -self.energy(x, y))
+        return self.by_class(x.shape[0], lambda y: -self.energy(x, y))
 
     def encode(self, x: Tensor) -> Tensor:
         """The posterior mean with the class that explains `x` best."""

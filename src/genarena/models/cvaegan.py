@@ -58,5 +58,5 @@ class ConditionalVAEGAN(ConditionalGame, VAEGAN):
             distortion = 0.5 * error.shape[1] * (error.mean(1) + 1e-8).log()  # the variance fitted to each example
             return -distortion - kl_to_standard_normal(mean, log_variance).sum(1)
 
-        y = one_hot(self.by_class(len(x), evidence).argmax(1), self.classes)
+        y = one_hot(self.by_class(x.shape[0], evidence).argmax(1), self.classes)
         return beside(self.posterior(x, y)[0], y)
