@@ -312,9 +312,7 @@ def _train(
         record["expected_seconds"] = round(expected / speed if expected else plan.budget.amount, 1)
     use_threads(record["threads"])
     if distributed.is_main():
-        write_json(run.config, record)
-        if record["code"] is not None:
-            write_atomic(run.path / "model.py", record["code"].encode())
+        _write_record(run, record)
     distributed.barrier()
     memory = MemoryMeter(plan.device)
     game, loader = make()
@@ -349,6 +347,13 @@ def _train(
     progress = trainer.run()
     distributed.barrier()
     return _finish(plan, run, record, trainer.serve(), progress, memory)
+
+
+def _write_record(run: RunFolder, record: dict[str, Any]) -> None:
+    """Write what a run is, with the source of a user's own model beside it."""
+    write_json(run.config, record)
+    if record["code"] is not None:
+        write_atomic(run.path / "model.py", record["code"].encode())
 
 
 def make_game(plan: Plan) -> tuple[Game, Loader]:
@@ -437,7 +442,7 @@ def _finish(
     fitted = FittedModel(model, record, plan.device)
     _remember(plan, fitted.model)
     if distributed.is_main():
-        write_json(run.config, record)
+        _write_record(run, record)
         write_tensors(run.model, model.state_dict())
         # After the weights that it belongs to: until the result names these, a run killed in between is not loaded.
         remove(run.path / CALIBRATION)

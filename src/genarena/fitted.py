@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import inspect
 import io
 import unicodedata
 from collections.abc import Callable
@@ -147,6 +148,8 @@ class FittedModel:
         self.require("sample")
         generator = torch.Generator().manual_seed(seed)
         sizes = [BATCH] * -(-n // BATCH)  # whole batches, so that a longer draw starts with the shorter one
+        if truncation is not None and "truncation" not in inspect.signature(self.model.latents).parameters:
+            raise CapabilityError(f"{self.name} draws its latents without truncation: leave it out.")
         options = {} if truncation is None else {"truncation": truncation}
         with torch.inference_mode():
             z = torch.cat([self.model.latents(size, generator, **options) for size in sizes])[:n].cpu().numpy()
