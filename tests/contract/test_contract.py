@@ -6,6 +6,7 @@ A new row in `genarena.models.MODELS` is checked by itself. Only `GOLDEN` has to
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, get_args
@@ -17,10 +18,12 @@ import torch
 from genarena.checkpoint import RunFolder
 from genarena.data import Dataset, ImageSpec, Loader
 from genarena.errors import CapabilityError, UsageError
+from genarena.export import export
 from genarena.fit import fit, plan
 from genarena.fitted import FittedModel, build
 from genarena.game import Capability, Game, Turn
 from genarena.kinds import kind_of
+from genarena.latent.space import LatentSpace
 from genarena.models import MODELS
 from genarena.precision import PRECISIONS
 from genarena.referee import Referee, Round
@@ -378,6 +381,59 @@ def test_capabilities_tell_the_truth(name: str, kind: str, datasets: dict[str, D
         with pytest.raises(CapabilityError) as refusal:
             ask(fitted, capability, datasets[kind].values("test")[:3])
         assert reason in str(refusal.value)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of the exporter's own calls
+@pytest.mark.parametrize("name", NAMES)
+def test_exported_programs_equal_the_model_at_any_batch_size(
+    name: str, datasets: dict[str, Dataset], trained: Callable, tmp_path: Any
+) -> None:
+    kind = "images" if name in IMAGES_ONLY else "vectors"
+    _, fitted = trained(name, kind)
+    values = datasets[kind].values("test")
+    x = fitted.kind.normalise(fitted.kind.to_tensor(values), fitted.spec)
+    z = torch.from_numpy(codes_of(fitted, values))
+    inputs = {"decode": z, **({"encode": x} if fitted.capabilities()["encode"] is None else {})}
+    for path, (method, given) in zip(export(fitted, tmp_path, ("torch",)), inputs.items(), strict=True):
+        assert path.name == f"{method}.pt2"
+        network = torch.export.load(io.BytesIO(path.read_bytes())).module()
+        for rows in (1, 5):
+            with torch.inference_mode():
+                expected = getattr(fitted.model, method)(given[:rows])
+            torch.testing.assert_close(network(given[:rows]), expected, rtol=1e-4, atol=1e-4)
+
+
+def codes_of(fitted: FittedModel, values: np.ndarray) -> np.ndarray:
+    """Latents: draws from the prior, or codes where there is none."""
+    return fitted.latents(len(values), seed=1) if fitted.capabilities()["sample"] is None else fitted.encode(values)
+
+
+@cases(NAMES)
+def test_ways_between_latents_begin_and_end_there(
+    name: str, kind: str, datasets: dict[str, Dataset], trained: Callable
+) -> None:
+    _, fitted = trained(name, kind)
+    z = codes_of(fitted, datasets[kind].values("test")[:6])
+    for spherical in (False, True):
+        ways = fitted.interpolate(z[:3], z[3:6], 4, spherical=spherical)
+        assert ways.shape == (3, 4, *fitted.spec.shape)
+        for end, at in ((0, z[:3]), (-1, z[3:6])):
+            apart = np.abs(ways[:, end].astype(float) - fitted.decode(at))  # rounding may move a grey level by one
+            assert apart.max() <= (1 if kind == "images" else 1e-3 * np.max(fitted.spec.scale))
+
+
+@cases(NAMES)
+def test_latents_have_a_middle_and_directions(
+    name: str, kind: str, datasets: dict[str, Dataset], trained: Callable
+) -> None:
+    _, fitted = trained(name, kind)
+    space = LatentSpace.of(fitted, datasets[kind].values("train"))
+    width = codes_of(fitted, datasets[kind].values("test")[:2]).shape[1]
+    assert space.centre.shape == space.spread.shape == (width - fitted.model.classes,)
+    assert (space.spread > 0).all() and np.isfinite(space.centre).all()
+    axes = space.axes()
+    assert len(axes) == width - fitted.model.classes
+    assert all(axis.vector.shape == (width,) and axis.scale > 0 for axis in axes)
 
 
 @cases(NAMES)

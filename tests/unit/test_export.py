@@ -23,7 +23,7 @@ from genarena.fitted import FittedModel
 
 # The exporter's own calls are deprecated ones; what it writes is what counts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-CASES = [("vae", "images"), ("gan", "images"), ("pca", "images"), ("vaegan", "vectors")]
+CASES = [("vae", "images"), ("pca", "images"), ("vaegan", "vectors"), ("cvae", "vectors")]
 cases = pytest.mark.parametrize(("model", "kind"), CASES)
 
 
@@ -42,7 +42,7 @@ def fitted_of(
 
 def expected(fitted: FittedModel, method: str, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs of a method and what the model makes of them."""
-    shape = (3,) if method == "decode" else fitted.spec.shape
+    shape = (3 + fitted.model.classes,) if method == "decode" else fitted.spec.shape
     inputs = torch.randn(rows, *shape, generator=torch.Generator().manual_seed(rows))
     with torch.inference_mode():
         return inputs, getattr(fitted.model, method)(inputs)
