@@ -15,7 +15,7 @@ from .comparison import Comparison
 from .comparison.measure import validation_monitor
 from .console import Board, tell
 from .data import open_dataset
-from .errors import RunError, one_of
+from .errors import RunError, UsageError, one_of
 from .fit import choose_device, fit, plan
 from .fitted import FittedModel
 from .game import Model
@@ -185,6 +185,7 @@ def load(
     source: str | Path,
     use: str | None = None,
     *,
+    model: str | None = None,
     trust: Trust = False,
     checkpoint: str | None = None,
     device: str | torch.device = "cpu",
@@ -196,6 +197,8 @@ def load(
     source : str or Path
     use : str, optional
         With a comparison's folder: the purpose, such as "detect".
+    model : str, optional
+        With a use: the contender of this name, and not the leader.
     trust : bool or str
         Run Python code that came with the folder (a model of somebody's own); the first digits of its sha256 allow no other.
     checkpoint : {"last", "best"}, optional
@@ -206,7 +209,9 @@ def load(
     """
     chosen = choose_device(device)
     if use is not None:
-        return comparing.load_winner(Path(source), use, trust=trust, checkpoint=checkpoint, device=chosen)
+        return comparing.load_winner(Path(source), use, model=model, trust=trust, checkpoint=checkpoint, device=chosen)
+    if model is not None:
+        raise UsageError(f"model='{model}' names a contender of a comparison: say for which use.")
     if not Path(source).is_dir():
         raise RunError(f"'{source}' is no folder. A model on the hub: FittedModel.from_pretrained(id).")
     return FittedModel.from_pretrained(source, trust=trust, checkpoint=checkpoint or "last", device=chosen)

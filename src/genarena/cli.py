@@ -17,6 +17,7 @@ import typer
 
 from . import __version__, cli_latent, cli_model
 from .cli_common import (
+    Contender,
     Data,
     DataDir,
     FollowLinks,
@@ -27,6 +28,7 @@ from .cli_common import (
     Run,
     complete_model,
     complete_use,
+    named_with_use,
     opened,
     say,
     show,
@@ -302,15 +304,16 @@ def inspect(
 
 
 @app.command(rich_help_panel=KEEP)
-def doctor(run: Run, use: For = None, as_json: Json = False) -> None:
+def doctor(run: Run, use: For = None, model: Contender = None, as_json: Json = False) -> None:
     """Check every file of a run: checkpoints against their hashes, the model, what went wrong."""
     from .housekeeping import examine
 
     folder = run
+    named_with_use(use, model)
     if use is not None:
         from .comparison import winner_folder
 
-        folder = winner_folder(run, use)
+        folder = winner_folder(run, use, model)
     findings = examine(folder)
     if as_json:
         show_json([{"ok": ok, "what": text} for ok, text in findings])

@@ -55,6 +55,10 @@ For = Annotated[
     str | None,
     typer.Option("--for", help="With a comparison: take its leader for this use.", autocompletion=complete_use),
 ]
+Contender = Annotated[
+    str | None,
+    typer.Option("--model", help="With --for: this contender, and not the leader.", autocompletion=complete_model),
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the Python code that the model's folder brings.")]
 FeaturesNet = Annotated[
     str | None,
@@ -131,10 +135,20 @@ def stored(dataset: Dataset) -> Any:
     return np.asarray(dataset.fields[dataset.schema.target_name].values)
 
 
-def load_run(run: Path, use: str | None, trust: bool, checkpoint: str | None = None) -> FittedModel:
-    """The model of a run folder, or a comparison's leader for a use."""
-    from .api import load
+def named_with_use(use: str | None, model: str | None) -> None:
+    """Refuse a contender without a use."""
+    if model is not None and use is None:
+        raise UsageError(f"--model {model} names a contender of a comparison: say --for which use.")
 
+
+def load_run(
+    run: Path, use: str | None, trust: bool, checkpoint: str | None = None, model: str | None = None
+) -> FittedModel:
+    """The model of a run folder, or of a comparison: its leader for a use, or the contender named."""
+    from .api import load
+    from .comparison import provisional
+
+    named_with_use(use, model)
     if not run.exists():
         raise RunError(f"'{run}' does not exist.")
     if use is None and (run / "plan.json").exists():
@@ -143,7 +157,10 @@ def load_run(run: Path, use: str | None, trust: bool, checkpoint: str | None = N
         raise RunError(f"'{run}' is no run folder: it has no config.json.")
     if checkpoint not in (None, "last", "best"):
         raise UsageError(f"checkpoint '{checkpoint}' is unknown: last or best.")
-    return load(run, use, trust=trust, checkpoint=checkpoint)
+    fitted = load(run, use, model=model, trust=trust, checkpoint=checkpoint)
+    if use is not None and model is None and (why := provisional(run, use)):
+        say(why)
+    return fitted
 
 
 def at_least_one(n: int) -> None:

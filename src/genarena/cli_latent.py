@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .cli_common import (
+    Contender,
     Data,
     DataDir,
     FeaturesNet,
@@ -55,6 +56,7 @@ def interpolate(
     seed: Seed = 0,
     data: Annotated[str | None, typer.Option(help="Between these examples (needs an encoder).")] = None,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -63,7 +65,7 @@ def interpolate(
     """The ways between pairs: of draws from the prior (along arcs where it is Gaussian), or of examples with --data."""
 
     at_least_one(n)
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     pictures = ".png" in fitted.kind.SUFFIXES
     check_out(out, (*fitted.kind.SUFFIXES, ".gif") if pictures else fitted.kind.SUFFIXES)
     if data is None:
@@ -107,6 +109,7 @@ def edit(
     steps: Steps = 300,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -122,7 +125,7 @@ def edit(
     if against is not None and attribute is None:
         raise UsageError("--against names the class that --attribute CLASS leads away from: give both.")
     far = _numbers(amounts)
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
     latent.require_decoder(fitted)
     dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
@@ -180,6 +183,7 @@ def traverse(
     data: Annotated[str | None, typer.Option(help="Examples whose codes stand in for draws from the prior.")] = None,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -190,7 +194,7 @@ def traverse(
 
     far = _numbers(amounts)
     at_least_one(n)
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
     values = None if data is None else stored(open_like(fitted, data, data_dir, value_range, fit, splits=False))
     space = latent.LatentSpace.of(fitted, values, seed)
@@ -215,6 +219,7 @@ def invert(
     n: Annotated[int, typer.Option("-n", help="Examples of the test split.")] = 32,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -224,7 +229,7 @@ def invert(
     from . import latent
     from .comparison.measure import alternate
 
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
     values, labels = _split(open_like(fitted, data, data_dir, value_range, fit, told=True), "test", n)
     found = latent.invert(fitted, values, steps, seed, labels=labels)
@@ -241,12 +246,13 @@ def mix(
     n: Annotated[int, typer.Option("-n", help="Sources of each kind.")] = 6,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
 ) -> None:
     """Mix styles of a StyleGAN: coarse layers of the first column's source, fine layers of the first row's."""
     from . import latent
 
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
     w = fitted.latents(2 * n, seed)
     grid = latent.mix_grid(fitted, w[:n], w[n:], layer)
@@ -260,12 +266,13 @@ def path_length(
     seed: Seed = 0,
     as_json: Json = False,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
 ) -> None:
     """How fast images change on the way between two draws; of a StyleGAN through styles (w) and through noise (z)."""
     from . import latent
 
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     spaces = {"w": False, "z": True} if hasattr(fitted.model, "styles") else {"latents": False}
     found = {}
     for name, noise in spaces.items():
@@ -289,6 +296,7 @@ def truncation(
     features_net: FeaturesNet = None,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -306,7 +314,7 @@ def truncation(
     allowed = agreed(features_net)
     if evaluator is not None:
         require_consent(evaluator, allowed)  # before the model's code runs
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     for amount in far:
         fitted.latents(1, seed, truncation=amount)  # refuses what cannot be, before an evaluator is built
     dataset = open_like(fitted, data, data_dir, value_range, fit)
@@ -343,6 +351,7 @@ def probe(
     ] = None,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -353,7 +362,7 @@ def probe(
     from . import latent
 
     counts = None if labels is None else [None if w.strip() == "all" else _count(w) for w in labels.split(",")]
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     results = latent.probe(fitted, open_like(fitted, data, data_dir, value_range, fit), counts, seed)
     if as_json:
         show_json([result.to_json() for result in results])
@@ -373,6 +382,7 @@ def density_ratio(
     out: Annotated[Path, typer.Option(help=".csv: row, log-ratio, ratio, calibrated ratio.")],
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -388,7 +398,7 @@ def density_ratio(
     from . import latent
 
     check_out(out, (".csv",))
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
     found = latent.calibrate(fitted, dataset, seed)
     log_ratios = latent.log_ratio(fitted, *_split(dataset, "test"))
@@ -412,6 +422,7 @@ def gap(
     steps: Annotated[int, typer.Option(help="Steps that each opponent is trained for.")] = 1000,
     seed: Seed = 0,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -423,7 +434,7 @@ def gap(
 
     from .duality import duality_gap, fresh_discriminator_accuracy
 
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit)
     found = duality_gap(fitted, dataset, steps, seed)
     accuracy = fresh_discriminator_accuracy(fitted, dataset, steps, seed)

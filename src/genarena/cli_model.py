@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from .cli_common import (
+    Contender,
     Data,
     DataDir,
     FeaturesNet,
@@ -57,11 +58,12 @@ def sample(
     ] = None,
     checkpoint: Checkpoint = None,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
 ) -> None:
     """Draw new examples."""
     one_of(form, "format", ("png", "jpg"))
-    fitted = load_run(run, use, trust, checkpoint)
+    fitted = load_run(run, use, trust, checkpoint, model)
     if out.suffix:
         check_out(out, fitted.kind.SUFFIXES)
     else:
@@ -78,7 +80,7 @@ def sample(
 def reconstruct(
     run: Run, data: Data, out: Annotated[Path, typer.Option(help=".png (beside the originals), .npz or .csv.")],
     n: Annotated[int | None, typer.Option("-n", help="How many (default: 32 in a picture, else all).")] = None,
-    use: For = None, trust: Trust = False, data_dir: DataDir = None,
+    use: For = None, model: Contender = None, trust: Trust = False, data_dir: DataDir = None,
     value_range: Range = None, fit: Fit = False, follow_links: FollowLinks = False,
 ) -> None:  # fmt: skip
     """Send examples through the bottleneck and back; a picture alternates rows of originals and reconstructions."""
@@ -86,7 +88,7 @@ def reconstruct(
 
     if n is not None:
         at_least_one(n)
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     values = stored(dataset)[: n or (32 if out.suffix == ".png" else None)]
@@ -100,6 +102,7 @@ def encode(
     data: Data,
     out: Annotated[Path, typer.Option(help=".npz or .csv: codes; labels (-1: none) and files where there are any.")],
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -112,7 +115,7 @@ def encode(
     from .files import replacing
 
     check_out(out, (".npz", ".csv"))
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     codes = fitted.encode(stored(dataset))
     if out.suffix == ".csv":
@@ -137,6 +140,7 @@ def detect(
     data: Data,
     out: Annotated[Path, typer.Option(help=".csv: row, score, p-value; label and file where there are any.")],
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -145,7 +149,7 @@ def detect(
 ) -> None:
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
     check_out(out, (".csv",))
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     scores = fitted.anomaly_score(stored(dataset))
     p_values = fitted.p_value(scores)
@@ -164,6 +168,7 @@ def evaluate(
     samples: Annotated[int | None, typer.Option(help="Samples compared.")] = None,
     features_net: FeaturesNet = None,
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
     data_dir: DataDir = None,
     value_range: Range = None,
@@ -179,7 +184,7 @@ def evaluate(
 
     allowed = agreed(features_net)
     require_consent(evaluator or run / "evaluator", allowed)  # before the model's code runs
-    fitted = load_run(run, use, trust)
+    fitted = load_run(run, use, trust, model=model)
     if data is None:
         if not (run / "evaluator").is_dir() or not (run / "data").is_dir():
             raise UsageError(f"'{run}' is no comparison: name the data to measure on.")
@@ -210,6 +215,7 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for the files.")],
     form: Annotated[str, typer.Option("--format", help="torch, onnx or both.")] = "both",
     use: For = None,
+    model: Contender = None,
     trust: Trust = False,
 ) -> None:
     """Write the networks for other programs (torch.export, ONNX)."""
@@ -217,5 +223,5 @@ def export(
     from .export import export as write
 
     formats = FORMATS if form == "both" else (form,)
-    for path in write(load_run(run, use, trust), out, formats):
+    for path in write(load_run(run, use, trust, model=model), out, formats):
         show(path)

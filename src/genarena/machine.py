@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from .errors import UsageError, whole
 
@@ -80,12 +81,18 @@ def use_threads(number: int) -> None:
 
 @contextlib.contextmanager
 def own_threads(number: int | None = None) -> Iterator[None]:
-    """Within, the number of CPU threads may be set (to `number` at once); afterwards it is the caller's again."""
+    """Within, the number of CPU threads may be set (to `number` at once); afterwards it is the caller's again.
+
+    A number given binds the libraries of linear algebra too, which NumPy and scikit-learn compute with.
+    """
     before = torch.get_num_threads()
     try:
-        if number is not None:
-            use_threads(number)
-        yield
+        if number is None:
+            yield
+            return
+        use_threads(number)
+        with threadpool_limits(number):
+            yield
     finally:
         torch.set_num_threads(before)
 

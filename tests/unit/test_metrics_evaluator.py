@@ -142,18 +142,24 @@ def test_self_test_greys_out_with_a_reason(evaluator: Evaluator) -> None:
     assert {"fd_inf/random-conv", "fd_inf/classifier", "recall/classifier", "sharpness", "c_t", "class_tv"} <= usable
 
 
+def judged(name: str, disturbed: float | None = None, size: int = 1000, **rounds: list[list[float | str]]) -> dict:
+    """The verdict on a metric by the rungs of its ladders in each round."""
+    ladders = {ladder.replace("_", " "): climbs for ladder, climbs in rounds.items()}
+    return _verdict(name, ladders, [] if disturbed is None else [disturbed], size)
+
+
 def test_a_metric_that_one_outlier_moves_is_greyed_out() -> None:
-    climbs = {"noise": [{"precision/pca": value} for value in (0.9, 0.6, 0.2, 0.0)]}
-    assert _verdict("precision/pca", climbs, 0.88) == {"usable": True, "why": None}
-    moved = _verdict("precision/pca", climbs, 0.5)
-    assert moved == {"usable": False, "why": "one outlier moves it from 0.9 to 0.5"}
+    climb = [[0.9, 0.6, 0.2, 0.0]]
+    assert judged("precision/pca", 0.88, noise=climb) == {"usable": True, "why": None}
+    moved = judged("precision/pca", 0.5, size=80, noise=climb)
+    assert moved == {"usable": False, "why": "one outlier among 80 moves it from 0.9 to 0.5; try 700 examples"}
 
 
 def test_a_metric_may_stumble_and_not_fall() -> None:
     """A step may go back by a tenth of the whole climb."""
 
     def usable(*values: float) -> bool:
-        return _verdict("kid/pca", {"noise": [{"kid/pca": value} for value in values]}, "")["usable"]
+        return judged("kid/pca", noise=[list(values)])["usable"]
 
     assert usable(0.0, 0.5, 0.42, 1.0) and not usable(0.0, 0.5, 0.38, 1.0)
     assert not usable(1.0, 0.5, 0.2, 0.0) and not usable(0.5, 0.5, 0.5, 0.5)
@@ -161,7 +167,7 @@ def test_a_metric_may_stumble_and_not_fall() -> None:
 
 def test_on_some_ladders_a_metric_need_not_climb() -> None:
     def verdict(*values: float) -> dict:
-        return _verdict("fd_inf/pca", {"jpeg": [{"fd_inf/pca": value} for value in values]}, "")
+        return judged("fd_inf/pca", noise=[[0.0, 0.1, 0.2, 0.4]], jpeg=[list(values)])
 
     assert verdict(0.1, 0.1, 0.1, 0.1)["usable"] and verdict(0.1, 0.07, 0.07, 0.08)["usable"]
     assert verdict(0.5, 0.4, 0.3, 0.2) == {
@@ -170,18 +176,47 @@ def test_on_some_ladders_a_metric_need_not_climb() -> None:
     }
 
 
+def test_what_has_no_ladder_to_climb_is_not_used() -> None:
+    assert judged("fd_inf/pca", jpeg=[[0.1, 0.1, 0.1, 0.1]]) == {"usable": False, "why": "it has no self-test"}
+    with_new_one = pytest.MonkeyPatch.context()
+    with with_new_one as patch:
+        patch.setitem(PANEL, "new", replace(PANEL["kid"], name="new"))
+        assert not judged("new/pca", noise=[[0.0, 1.0, 2.0, 3.0]])["usable"]
+
+
 def test_a_metric_without_a_value_on_a_rung_is_greyed_out() -> None:
-    climbs = {"missing parts": [{"recall/pca": value} for value in (0.9, 0.5, "too few samples")]}
     why = "undefined on the self-test's missing parts: too few samples"
-    assert _verdict("recall/pca", climbs, "") == {"usable": False, "why": why}
+    assert judged("recall/pca", missing_parts=[[0.9, 0.5, "too few samples"]]) == {"usable": False, "why": why}
 
 
 def test_an_outlier_may_move_a_metric_a_little_and_copying_tests_at_will() -> None:
-    climb = {"noise": [{"precision/pca": value} for value in (0.9, 0.6, 0.3, 0.1)]}
-    assert _verdict("precision/pca", climb, 0.852)["usable"] and not _verdict("precision/pca", climb, 0.848)["usable"]
+    climb = [[0.9, 0.6, 0.3, 0.1]]
+    assert judged("precision/pca", 0.852, noise=climb)["usable"]
+    assert not judged("precision/pca", 0.848, noise=climb)["usable"]
     # the copying ladder starts from unseen examples; the outlier is among training examples, which are copies
-    copies = {"copies": [{"c_t": value} for value in (0.0, -6.0, -9.0)]}
-    assert _verdict("c_t", copies, -8.5)["usable"]
+    assert judged("c_t", -8.5, copies=[[0.0, -6.0, -9.0]])["usable"]
+
+
+def test_small_sets_are_judged_by_several_rounds_and_told_how_many_examples_to_try() -> None:
+    noisy = [[0.0, 0.5, 0.2, 1.0], [0.3, 0.1, 0.7, 1.0]]  # each stumbles, but not their mean
+    assert not any(judged("kid/pca", noise=[climb])["usable"] for climb in noisy)
+    assert judged("kid/pca", noise=noisy)["usable"]
+    lost = judged("kid/pca", size=40, noise=[[0.0, 0.9, 0.1, 1.0], [0.0, 0.7, 0.3, 1.0]])
+    assert lost["why"].startswith("does not rise as it should with noise (0 → 0.8 → 0.2 → 1); 40 examples are too few")
+    assert lost["why"].endswith("try 400")  # steps spread by 0.28 where 0.1 is borne: 8 times the examples
+    assert "too few" not in judged("kid/pca", noise=[[0.0, 0.9, 0.1, 1.0], [0.0, 0.7, 0.3, 1.0]])["why"]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_eighty_test_images_can_be_told_apart(labelled: bool, digit_data: Dataset, tmp_path: Path) -> None:
+    few = replace(digit_data, splits=split(400, 288, 32))
+    if not labelled:
+        few = replace(few, fields={"image": few.fields["image"]})
+    tested = Evaluator.build(few, tmp_path).self_test
+    for name in ("fd_inf/random-conv", "coverage/random-conv", "recall/random-conv", "mse", "path_length/random-conv"):
+        assert tested[name]["usable"], (name, tested[name]["why"])
+    for result in tested.values():
+        assert result["usable"] or any(character.isdigit() for character in result["why"].rpartition("try ")[2])
 
 
 def test_copies_of_training_images_move_the_copying_tests_alone(evaluator: Evaluator, digit_data: Dataset) -> None:
@@ -293,6 +328,7 @@ def test_build_is_reproducible_and_leaves_global_generators_alone(
     stored = Evaluator.load(row_folder, row_data)
     assert state() == before
     assert again.hash == stored.hash and again.floor == stored.floor and again.self_test == stored.self_test
+    assert again.spaces["pca"].sha256 == stored.spaces["pca"].sha256
     other = Evaluator.build(row_data, tmp_path / "other", seed=1, samples=100)
     assert other.hash != again.hash and other.n == 100
 
@@ -384,13 +420,13 @@ def test_labels_that_mean_nothing_give_no_classifier_space(digit_data: Dataset) 
 
 
 def test_too_little_and_constant_data_are_refused(digit_data: Dataset, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="at least 20"):
-        Evaluator.build(replace(digit_data, splits=split(60, 50, 0)), tmp_path)
+    with pytest.raises(DataError, match="at least 8"):
+        Evaluator.build(replace(digit_data, splits=split(60, 53, 0)), tmp_path)
     image = replace(digit_data.fields["image"], values=np.zeros((60, 1, 8, 8), dtype=np.uint8))
     constant = Dataset("blank", {"image": image}, split(60, 30, 0))
     with pytest.raises(DataError, match="are alike"):
         Evaluator.build(constant, tmp_path)
-    with pytest.raises(UsageError, match="at least 20 samples"):
+    with pytest.raises(UsageError, match="at least 8 samples"):
         Evaluator.build(digit_data, tmp_path, samples=3)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from genarena.comparison.measure import alternate, measure_run, monitor, read_scores, write_scores
+from genarena.comparison.convergence import watched_as
+from genarena.comparison.measure import alternate, by_meaning, measure_run, monitor, read_scores, write_scores
 from genarena.data import Dataset, ImageSpec, LabelSpec, VectorSpec, open_dataset
 from genarena.data.fields import Field
 from genarena.errors import DataError, UsageError
@@ -151,12 +152,35 @@ def test_scores_are_read_for_the_weights_the_evaluator_and_the_uses_they_are_of(
     assert read_scores(tmp_path, ours) is None
 
 
-def test_a_curve_shows_the_error_that_reconstructions_are_scored_by(context_of: Callable[[str], Context]) -> None:
+def test_curves_show_what_verdicts_rest_on_measured_on_validation_examples(
+    context_of: Callable[[str], Context], dataset: Dataset
+) -> None:
     context = context_of("vae")
-    shown = monitor(context.evaluator)(context.fitted, 0)
-    assert set(shown) == {"fd", "mse"} and shown["fd"] > 0
-    assert shown["mse"] == pytest.approx(measure_run(context, ["reconstruct"])["mse"].value)
-    assert set(monitor(context.evaluator)(context_of("gan").fitted, 0)) == {"fd"}
+    shown = monitor(context.evaluator, list(USES))(context.fitted, 0)
+    for use in USES.values():
+        if use.watch and not use.needs_space and use.view == "all":
+            deciding = [key for gate in use.gates for key in gate.metrics(by_meaning(context.evaluator))]
+            assert {watched_as(key) for key in [*use.metrics(by_meaning(context.evaluator)), *deciding]} <= set(shown)
+    assert all(np.isfinite(value) for value in shown.values()) and shown["fd"] > 0
+    assert {key.partition("/")[0] for key in shown} <= set(METRICS)
+    unseen = replace(dataset, splits={**dataset.splits, "test": dataset.splits["val"]})
+    on_validation = copy(context.evaluator)
+    on_validation.reference = unseen.values("test")
+    assert shown["mse"] == pytest.approx(
+        measure_run(replace(context, evaluator=on_validation), ["reconstruct"])["mse"].value
+    )
+    gan = monitor(context.evaluator, list(USES))(context_of("gan").fitted, 0)
+    assert {"fd", "fd/classifier", "coverage/classifier"} <= set(gan) and not {"mse", "elbo", "probe_accuracy"} & set(
+        gan
+    )
+    assert set(monitor(context.evaluator, ["cost"])(context.fitted, 0)) == {"fd"}
+
+
+def test_too_few_validation_examples_make_no_curves(context_of: Callable[[str], Context], dataset: Dataset) -> None:
+    context = context_of("vae")
+    evaluator = copy(context.evaluator)
+    evaluator.dataset = replace(dataset, splits={**dataset.splits, "val": dataset.splits["val"][:9]})
+    assert set(monitor(evaluator, list(USES))(context.fitted, 0)) == {"fd"}
 
 
 def test_pairs_are_shown_row_above_row() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..budget import Budget
 from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
@@ -18,6 +19,7 @@ from ..files import copy_file, only_files, read_json, write_json
 from ..fit import check_fits, duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
+from ..machine import own_threads
 from ..metrics import Evaluator
 from ..metrics.own import agreed, identity
 from ..own_code import Trust
@@ -67,9 +69,9 @@ class Comparison:
         """One sentence a use."""
         return {use["name"]: f"{use['verdict']}: {use['reason']}" for use in self.record["uses"]}
 
-    def best(self, use: str) -> FittedModel:
-        """The leader's model for a use, trained with the first seed."""
-        return load_winner(self.folder, use, own=self.own)
+    def best(self, use: str, model: str | None = None) -> FittedModel:
+        """The leader's model for a use, or that of the contender named, trained with the first seed."""
+        return load_winner(self.folder, use, model=model, own=self.own)
 
 
 def compare(
@@ -125,10 +127,13 @@ def compare(
     folder = Path(out)
     if not stall_seconds > 0:
         raise UsageError(f"stall={stall_seconds:g}: give a number of seconds.")
-    with RunFolder(folder).lock():
+    with RunFolder(folder).lock(), own_threads(plan.threads):
         plan = _prepare(folder, plan, dataset, say)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
         _say_what_cannot_be_measured(plan, judge, say)
+        usual = Budget.default(len(dataset.splits["train"]))
+        if (plan.budget.images(len(dataset.splits["train"])) or usual.amount) < usual.amount:
+            say(f"a budget of {plan.budget} is below the default of {usual}: with more, other models may win")
         write_json(folder / "plan.json", plan.to_json())  # not before nothing more is to be refused
         each = f" with {plan.threads} threads each" if plan.threads else ""
         for contender in plan.contenders:
@@ -246,6 +251,7 @@ def load_winner(
     folder: Path,
     use: str,
     *,
+    model: str | None = None,
     trust: Trust = False,
     own: Mapping[str, type[Model]] | None = None,
     checkpoint: str | None = None,
@@ -255,7 +261,7 @@ def load_winner(
 
     See `winner_folder` and `load_model`; `own` are classes at hand, by contender.
     """
-    run = winner_folder(folder, use)
+    run = winner_folder(folder, use, model)
     if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
         asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
         checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
@@ -279,18 +285,58 @@ def _scores_of(run_id: str, record: Record) -> list[dict[str, Any]]:
     return scores
 
 
-def winner_folder(folder: Path, use: str) -> Path:
+def winner_folder(folder: Path, use: str, model: str | None = None) -> Path:
     """The run a comparison recommends for a use: its leader's with the first seed that finished.
 
     It was trained on all data; for ``detect`` on the class that was called normal, where one was.
+
+    Parameters
+    ----------
+    folder : Path
+    use : str
+    model : str, optional
+        The contender of this name, and not the leader.
 
     Raises
     ------
     RunError
         Where the folder is no finished comparison.
     UsageError
-        Where no contender serves that use.
+        Where no contender serves that use, or there is none of that name.
     """
+    entry, done = _verdict_of(folder, use)
+    chosen = model or entry.get("leader")
+    if chosen is None:
+        raise UsageError(
+            f"the comparison in '{folder}' has no leader for '{use}': {entry.get('reason')} Any contender can be named: "
+            "--model (model=)."
+        )
+    plan = Plan.from_json(read_json(folder / "plan.json"))
+    names = [c.name for c in plan.contenders]
+    if model is not None and model not in names:
+        raise UsageError(f"the comparison in '{folder}' has no '{model}', but {', '.join(names)}.")
+    if chosen not in names:
+        raise RunError(f"'{folder}' names a leader that its plan does not have.")
+    cells = [Cell(str(chosen), seed, plan.handed_over(use)) for seed in plan.seeds]
+    found = next((cell.id for cell in cells if cell.id in done), None)
+    if found is None:  # whatever else lies in the folder
+        raise RunError(f"the comparison in '{folder}' has no finished run of '{chosen}': run its command again.")
+    run = folder / "runs" / found
+    if weights_of(read_json(run / "result.json"), plan.checkpoint)[1] != done[found]:
+        raise RunError(f"'{run}' is not the run that was compared: the sha256 of its weights differs.")
+    return run
+
+
+def provisional(folder: Path, use: str) -> str | None:
+    """What somebody should know who is handed a leader that is ahead by figures which decide nothing; None of others."""
+    entry, _ = _verdict_of(folder, use)
+    if entry.get("leader") is None or entry.get("verdict") != "undecided":
+        return None
+    return f"{entry['leader']} leads '{use}' provisionally: undecided. {entry.get('reason')}"
+
+
+def _verdict_of(folder: Path, use: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What a comparison says of a use, and the sha256 of its finished runs by id; raises where it was not asked."""
     find_use(use)
     if not (folder / "comparison.json").exists():
         if (folder / "plan.json").exists():
@@ -298,26 +344,16 @@ def winner_folder(folder: Path, use: str) -> Path:
         raise RunError(f"'{folder}' is no comparison: leave --for out where it is a run.")
     record = read_json(folder / "comparison.json")
     try:
-        entry = next((u for u in record["uses"] if u["name"] == use), None)
-        leader = entry["leader"] if entry else None
+        entries = {entry["name"]: dict(entry) for entry in record["uses"]}
         done = {str(run["id"]): run["sha256"] for run in record["runs"] if run["status"] == "done"}
-        seeds = [int(seed) for seed in record["plan"]["seeds"]]
     except (KeyError, TypeError, ValueError):
         raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
-    if leader is None:
-        others = ", ".join(u["name"] for u in record["uses"] if u.get("leader")) or "none"
-        why = entry.get("reason") if entry else f"it was not asked for. Uses with a leader: {others}."
-        raise UsageError(f"the comparison in '{folder}' has no leader for '{use}': {why}")
-    plan = Plan.from_json(read_json(folder / "plan.json"))
-    if leader not in [c.name for c in plan.contenders]:
-        raise RunError(f"'{folder}' names a leader that its plan does not have.")
-    found = next((cell.id for seed in seeds if (cell := Cell(leader, seed, plan.handed_over(use))).id in done), None)
-    if found is None:  # whatever else lies in the folder
-        raise RunError(f"the comparison in '{folder}' has no finished run of '{leader}': run its command again.")
-    run = folder / "runs" / found
-    if weights_of(read_json(run / "result.json"), plan.checkpoint)[1] != done[found]:
-        raise RunError(f"'{run}' is not the run that was compared: the sha256 of its weights differs.")
-    return run
+    if use not in entries:
+        others = ", ".join(name for name, entry in entries.items() if entry.get("leader")) or "none"
+        raise UsageError(
+            f"the comparison in '{folder}' has no leader for '{use}': it was not asked for. Uses with a leader: {others}."
+        )
+    return entries[use], done
 
 
 def evaluator_of(folder: Path, *, trust: Trust = False) -> Evaluator:
@@ -336,6 +372,7 @@ __all__ = [
     "evaluator_of",
     "load_winner",
     "make_plan",
+    "provisional",
     "run_cells",
     "winner_folder",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import shlex
 from collections import Counter
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from .. import __version__
+from ..budget import Budget
 from ..data import Dataset, ImageSpec
 from ..data.inspect import duplicates, summary
 from ..errors import GenarenaError
@@ -25,13 +25,13 @@ from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..uses import METRICS, USES, Use, why_not
 from .commands import more_seeds, pasted, use_command
-from .measure import read_scores, real_picture, weights_of
+from .convergence import convergence
+from .measure import by_meaning, read_scores, real_picture, weights_of
 from .plan import Cell, Plan
-from .recommend import Verdict, block_of, decide
+from .recommend import Verdict, block_of, decide, trusted_of
 from .run import Outcome
 from .statistics import Block, Interval
 
-STILL_MOVING = 0.1  # a curve that moved by more than this share over its last fifth has not converged
 _PICTURES = ("samples", "reconstructions", "interpolations", "nearest")
 
 
@@ -65,9 +65,11 @@ def assemble(
     finished = _read_runs(folder, plan, evaluator, failed)
     unfinished = set(plan.cells) - {run.cell for run in finished}
     table = _table(finished)
-    curves = _curves(finished)
+    curves = [c for run in finished for c in curves_of(run.cell.contender, run.cell.seed, run.folder)]
     spaces = by_meaning(evaluator)
     label = dataset.schema.label
+    default = Budget.default(len(dataset.splits["train"]))
+    trained = {c.name for c in plan.contenders} - set(plan.baselines())
     settle = dict(zip(("seeds", "command"), more_seeds(command, len(plan.seeds)), strict=True))
     fitted = {c.name: next((f.fitted for f in finished if f.cell.contender == c.name), None) for c in plan.contenders}
     record = {
@@ -90,6 +92,8 @@ def assemble(
             "contenders": [c.name for c in plan.contenders],
             "seeds": list(plan.seeds),
             "budget": str(plan.budget),
+            "default_budget": str(default),
+            "below_default": any(f.result["images"] < default.amount for f in finished if f.cell.contender in trained),
             "views": list(plan.views),
             "device": plan.device,
             "checkpoint": plan.checkpoint,
@@ -143,14 +147,6 @@ def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collectio
         except GenarenaError:
             continue  # its status and reason stand in the list of runs
     return finished
-
-
-def by_meaning(evaluator: Evaluator) -> list[str]:
-    """Feature spaces, the one that knows the classes first, a user's own before ours."""
-    order = {"user": 0, "classifier": 1}
-    named = sorted(evaluator.spaces, key=lambda name: order.get(name, 2))
-    # Two spaces decide a use: whitened pixels are a third opinion, for the table, where there are two others.
-    return [name for name in named if name != "pca"][:2] if len(named) > 2 else named
 
 
 def _table(finished: Sequence[Finished]) -> dict[str, dict[str, dict[int, Score]]]:
@@ -213,21 +209,20 @@ def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], outcomes: Sequenc
 def _metric(
     key: str, by_name: Mapping[str, Mapping[int, Score]], evaluator: Evaluator, baselines: Sequence[str]
 ) -> dict[str, Any]:
-    name, _, detail = key.partition("/")
-    metric = METRICS[name]
-    check = evaluator.self_test.get(key, {})
+    metric = METRICS[key.partition("/")[0]]
+    usable, why = trusted_of(key, evaluator.self_test)
     floor = evaluator.floor.get(key)
     first = next(iter(next(iter(by_name.values())).values()))
     block = block_of(key, _valued(by_name), baselines, metric.better == "low")
     return {
         "name": key,
-        "title": f"{metric.title} ({detail})" if detail else metric.title,
+        "title": _titled(key),
         "unit": metric.unit,
         "better": metric.better,
         "about": metric.about,
         "reference": metric.reference,
-        "usable": check.get("usable", True),
-        "why": check.get("why"),
+        "usable": usable,
+        "why": why,
         "n": first.n,
         "floor": floor.value if floor else None,
         "ceilings": {title: scores[key].value for title, scores in evaluator.ceilings.items() if key in scores},
@@ -260,8 +255,7 @@ def _use(
     found = decide(use, valued, spaces, evaluator.self_test, plan.baselines(), lost)
     metric = METRICS[found.metric.partition("/")[0]]
     has_labels = evaluator.dataset.schema.label is not None
-    ahead = [name for name in (found.leader, found.runner_up) if name]
-    moving = [name for name in ahead if use.curve and _still_moving(curves, name, use.curve)]
+    lasting = convergence(use, found, valued, evaluator.self_test, curves, spaces, plan.baselines())
     return {
         "name": use.name,
         "title": use.title,
@@ -277,8 +271,10 @@ def _use(
         "leader": found.leader,
         "runner_up": found.runner_up,
         "difference": _interval(found.difference) if found.difference else None,
-        "converged": not moving if use.curve else None,
-        "moving": moving,
+        "provisional": found.provisional,
+        "converged": lasting.converged,
+        "convergence": lasting.reason,
+        "moving": list(lasting.moving),
         "settle": settle if found.more_seeds else None,
         "reason": found.reason + _hidden(plan) * (use.view == "detect"),
         "cells": {c.name: _cell(use, c.name, found, table, fitted[c.name], has_labels) for c in plan.contenders},
@@ -332,45 +328,32 @@ def _probe_table(valued: Mapping[str, Mapping[str, Mapping[int, Score]]]) -> dic
     return {"columns": ["contender", *(f"{key.partition('/')[2]} labels" for key in keys)], "rows": rows}
 
 
-def _curves(finished: Sequence[Finished]) -> list[dict[str, Any]]:
-    """Learning curves of runs on all data, by contender, seed and metric."""
+def curves_of(contender: str, seed: int, run: Path) -> list[dict[str, Any]]:
+    """Learning curves of a run, by metric."""
+    looks = [e for e in read_events(run / "events.jsonl") if e.get("kind") == "monitor"]
     curves = []
-    for run in finished:
-        looks = [e for e in read_events(run.folder / "events.jsonl") if e.get("kind") == "monitor"]
-        for metric in sorted({name for look in looks for name in look.get("numbers", {}) if name in METRICS}):
-            points = [
-                {"images": e["images"], "cpu_seconds": e["cpu_seconds"], "value": e["numbers"].get(metric)}
-                for e in looks
-            ]
-            known = METRICS[metric]
-            curves.append(
-                {
-                    "contender": run.cell.contender,
-                    "seed": run.cell.seed,
-                    "metric": metric,
-                    "title": known.title,
-                    "about": known.about,
-                    "better": known.better,
-                    "points": points,
-                }
-            )
+    for key in sorted({key for look in looks for key in look.get("numbers", {}) if key.partition("/")[0] in METRICS}):
+        metric = METRICS[key.partition("/")[0]]
+        curves.append(
+            {
+                "contender": contender,
+                "seed": seed,
+                "metric": key,
+                "title": _titled(key),
+                "about": metric.about,
+                "better": metric.better,
+                "points": [
+                    {"images": e["images"], "cpu_seconds": e["cpu_seconds"], "value": e["numbers"].get(key)}
+                    for e in looks
+                ],
+            }
+        )
     return curves
 
 
-def _still_moving(curves: Sequence[Mapping[str, Any]], name: str, metric: str) -> bool:
-    """True where a contender's curves moved by more than `STILL_MOVING` over their last fifth, on average.
-
-    One that has no number there does not count as having come to rest.
-    """
-    own = [c["points"] for c in curves if c["contender"] == name]
-    named = [c["points"] for c in curves if c["contender"] == name and c["metric"] == metric] or own
-    falls = []
-    for points in named:
-        values = [math.nan if p["value"] is None else p["value"] for p in points]
-        if len(values) > 2:
-            before, after = values[-1 - max(1, len(values) // 5)], values[-1]
-            falls.append((before - after) / before if before else 0.0)
-    return bool(falls) and not abs(float(np.mean(falls))) <= STILL_MOVING
+def _titled(key: str) -> str:
+    name, _, detail = key.partition("/")
+    return f"{METRICS[name].title} ({detail})" if detail else METRICS[name].title
 
 
 def _spectra(finished: Sequence[Finished], evaluator: Evaluator) -> dict[str, Any] | None:

@@ -40,7 +40,7 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
         settings=contender.settings,
         device=comparison.device,
     )
-    watch = monitor(evaluator) if cell.view == "all" else None
+    watch = monitor(evaluator, comparison.uses) if cell.view == "all" else None
     if (run / "config.json").exists():  # the threads of the first start stay, however many runs share the cores now
         threads = read_json(run / "config.json").get("threads", threads)
     fitted = fit(decided, run, threads=threads, monitor=watch)

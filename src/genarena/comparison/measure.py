@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from ..metrics.frechet import frechet_distance
 from ..metrics.score import Undefined
 from ..metrics.spaces import FeatureSpace, NetRecord
 from ..uses import USES, Context, why_not
+from ..uses.base import MOST_WATCHED, Look
 from ..uses.interpolate import interpolations
 
-MOST_WATCHED = 1000  # samples, and validation examples, that a curve's distance is measured between
+LEAST_WATCHED = 10  # validation examples of a learning curve
 
 
 def scores_path(run: Path, evaluator_hash: str) -> Path:
@@ -96,20 +98,34 @@ def read_scores(
         return None
 
 
-def monitor(evaluator: Evaluator) -> Monitor:
-    """What a learning curve shows: distance of samples to the val split, error of reconstructions of test examples.
+def by_meaning(evaluator: Evaluator) -> list[str]:
+    """Feature spaces, the one that knows the classes first, a user's own before ours."""
+    order = {"user": 0, "classifier": 1}
+    named = sorted(evaluator.spaces, key=lambda name: order.get(name, 2))
+    # Two spaces decide a use: whitened pixels are a third opinion, for the table, where there are two others.
+    return [name for name in named if name != "pca"][:2] if len(named) > 2 else named
 
-    The best weights are chosen by that distance, which never sees the reference that scores are measured against.
+
+def monitor(evaluator: Evaluator, uses: Collection[str]) -> Monitor:
+    """Learning curves: what the uses watch on validation examples, and the distance that chooses the best weights.
+
+    None of it sees the reference that scores are measured against.
     """
-    watch = validation_monitor(evaluator.dataset, next(iter(evaluator.spaces.values())))
+    distance = validation_monitor(evaluator.dataset, next(iter(evaluator.spaces.values())))
+    dataset, spaces = evaluator.dataset, tuple(by_meaning(evaluator))
+    if len(dataset.splits["val"]) < LEAST_WATCHED:
+        return distance
+    values, labels = dataset.values("val", MOST_WATCHED), dataset.labels("val", MOST_WATCHED)
+    real = {space: evaluator.spaces[space](values) for space in spaces}
+    watches = {use.watch: use for use in (USES[name] for name in uses) if use.watch and use.view == "all"}
 
     def read(fitted: FittedModel, images: int) -> dict[str, float]:
-        numbers = watch(fitted, images)
-        if fitted.capabilities()["reconstruct"] is None:
-            originals, spec = evaluator.reference[:500], evaluator.spec
-            scale = spec.levels - 1 if isinstance(spec, ImageSpec) else np.asarray(spec.scale)
-            error = (originals.astype(np.float64) - fitted.reconstruct(originals)) / scale
-            numbers["mse"] = float(np.square(error).mean())
+        look = Look(fitted, evaluator, spaces, values, labels, real)
+        numbers = distance(fitted, images)
+        for watch, use in watches.items():
+            if why_not(use, fitted.capabilities(), labels is not None) is None:
+                with contextlib.suppress(Undefined, np.linalg.LinAlgError):  # a curve has no point there
+                    numbers |= watch(look)
         return numbers
 
     return read

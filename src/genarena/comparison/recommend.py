@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics import Score
+from ..metrics.score import trust
 from ..uses import METRICS, Use
 from ..uses.base import Gate
 from .statistics import Block, Interval
@@ -62,12 +63,17 @@ class Verdict:
     excluded: Mapping[str, str] = field(default_factory=dict)
     more_seeds: bool = False
 
+    @property
+    def provisional(self) -> bool:
+        """Whether the leader is ahead by figures that decide nothing."""
+        return self.leader is not None and self.verdict == "undecided"
+
 
 def decide(
     use: Use,
     scores: Mapping[str, Scores],
     spaces: Sequence[str],
-    usable: Mapping[str, Mapping[str, Any]],
+    self_test: Mapping[str, Mapping[str, Any]],
     baselines: Sequence[str],
     failed: Mapping[str, int] | None = None,
 ) -> Verdict:
@@ -80,8 +86,8 @@ def decide(
         Metric key -> contender -> seed -> score; only scores with a value.
     spaces : sequence of str
         Feature spaces, most meaningful first.
-    usable : mapping
-        Metric key -> ``{"usable": bool, "why": ...}`` of the evaluator's self-test; keys not named are usable.
+    self_test : mapping
+        Metric key -> ``{"usable": bool, "why": ...}`` by the evaluator; what is not named and not evident decides nothing.
     baselines : sequence of str
         Contenders that train in closed form.
     failed : mapping, optional
@@ -90,29 +96,30 @@ def decide(
     keys = [key for key in use.metrics(spaces) if scores.get(key)]
     if not keys:
         return Verdict("not possible", use.metrics(spaces)[0], "No contender can be measured for this use.")
-    trusted = [key for key in keys if usable.get(key, {}).get("usable", True)]
+    trusted = [key for key in keys if trusted_of(key, self_test)[0]]
     primary = (trusted or keys)[0]
     blocks = {key: block_of(key, scores[key], baselines, use.relative) for key in keys}
     cells = {name: blocks[primary].mean(name) for name in scores[primary]}
+    sign = 1 if use.better == "high" else -1
+    order = sorted(cells, key=lambda name: (-sign * cells[name].value, name))
     undecided = Verdict("undecided", primary, "", cells=cells)
+    provisional = replace(undecided, leader=order[0], runner_up=order[1] if order[1:] else None)
     if not trusted:
-        why = usable[primary].get("why") or "it does not behave on these data"
-        return replace(undecided, reason=f"No metric of this use passed its self-test: {why}.")
+        why = trusted_of(primary, self_test)[1]
+        reason = f"No metric of this use can be trusted on these data: {spoken(primary)}: {why}"
+        return replace(provisional, reason=f"{reason}. By its figures {order[0]} is ahead, provisionally.")
     excluded: dict[str, str] = {}
     doubts: dict[str, str] = {}
-    if not use.baselines_win and set(cells) - set(baselines):
-        excluded = {name: "is a baseline" for name in cells if name in baselines}
-    surely_out = set(excluded)
+    surely_out: set[str] = set()
     for gate in use.gates:
-        missed, unclear, why = _missed(gate, scores, spaces, usable, list(cells), baselines)
+        missed, unclear, why = _missed(gate, scores, spaces, self_test, list(cells), baselines)
         if why:
-            return replace(undecided, reason=f"{why}.")
+            return replace(provisional, reason=f"{why}. {order[0]} is ahead, provisionally.")
         excluded, doubts = {**missed, **excluded}, {**dict.fromkeys(unclear, gate.missed), **doubts}
         surely_out |= missed.keys() - set(unclear)
     doubts = {name: wrong for name, wrong in doubts.items() if name not in surely_out}
     excluded = {name: f"probably {doubts[name]}" if name in doubts else why for name, why in excluded.items()}
-    sign = 1 if use.better == "high" else -1
-    ranked = sorted(cells.keys() - excluded.keys(), key=lambda name: (-sign * cells[name].value, name))
+    ranked = [name for name in order if name not in excluded]
     told = ", ".join(f"{name} {excluded[name]}" for name in cells if name in excluded)
     undecided = replace(undecided, excluded=excluded)
     if not ranked:
@@ -189,7 +196,7 @@ def _against_rivals(
     lead = leads[runner_up]
     against = _contradiction(use, others, leader, ranked[1:], sign)
     if against:
-        return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {_spoken(against[1])}.")
+        return replace(found, reason=f"{leader} is ahead, but {against[0]} is clearly better by {spoken(against[1])}.")
     if -sesoi < lead.low and lead.high < sesoi:
         reason = f"{leader} and {runner_up} differ by less than {use.sesoi_text}."
         return replace(found, verdict="too close to call", reason=reason)
@@ -205,7 +212,13 @@ def _against_rivals(
     return replace(found, verdict="winner", winner=leader, reason=reason)
 
 
-def _spoken(key: str) -> str:
+def trusted_of(key: str, self_test: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str | None]:
+    """Whether a metric may decide, and why not."""
+    name, _, space = key.partition("/")
+    return trust(METRICS[name], space, self_test)
+
+
+def spoken(key: str) -> str:
     """A metric's key for people: its title, and the feature space where it has one."""
     name, _, space = key.partition("/")
     return METRICS[name].title + (f" ({space})" if space else "")
@@ -224,7 +237,7 @@ def _missed(
     gate: Gate,
     scores: Mapping[str, Scores],
     spaces: Sequence[str],
-    usable: Mapping[str, Mapping[str, Any]],
+    self_test: Mapping[str, Mapping[str, Any]],
     names: Sequence[str],
     baselines: Sequence[str],
 ) -> tuple[dict[str, str], list[str], str | None]:
@@ -234,17 +247,15 @@ def _missed(
     sure: set[str] = set()
     unclear: set[str] = set()
     measured = [key for key in gate.metrics(spaces) if scores.get(key)]
-    checks = {key: usable.get(f"{gate.rests_on}/{key.partition('/')[2]}", {}) for key in measured}
-    trusted = [key for key in measured if checks[key].get("usable", True)]
+    trusted = [key for key in measured if trusted_of(key, self_test)[0]]
     if measured and not trusted:
-        why = checks[measured[0]].get("why") or "it does not behave on these data"
-        return {}, [], f"{_spoken(measured[0])} cannot be judged: {why}"
+        return {}, [], f"{spoken(measured[0])} cannot be judged: {trusted_of(measured[0], self_test)[1]}"
     for key in trusted:
         known = {name: by_seed for name, by_seed in scores[key].items() if by_seed}
         values = {name: float(np.mean([s.value or 0 for s in by_seed.values()])) for name, by_seed in known.items()}
         for name in names:
             if name not in values:
-                missed.setdefault(name, f"has no {_spoken(key).lower()}")
+                missed.setdefault(name, f"has no {spoken(key).lower()}")
                 sure.add(name)
                 continue
             others = [other for other in values if other != name] if gate.of_best else []

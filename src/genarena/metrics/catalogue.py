@@ -157,6 +157,7 @@ _ALL = (
         "high",
         "peak signal-to-noise ratio",
         "The reconstruction error on a logarithmic scale: 10 dB more is a tenth of the squared error.",
+        tested_as="mse",
     ),
     Metric(
         "ssim",

@@ -14,26 +14,26 @@ from .spaces import TargetSpec
 
 def mean_example(spec: TargetSpec, values: np.ndarray, n: int) -> np.ndarray:
     """The mean of ``values``, ``n`` times: what a model that ignores its latent and minimises squared error makes."""
-    return np.repeat(_stored(spec, values.mean(0, keepdims=True, dtype=np.float64)), n, axis=0)
+    return np.repeat(stored(spec, values.mean(0, keepdims=True, dtype=np.float64)), n, axis=0)
 
 
 def blur(spec: ImageSpec, values: np.ndarray, strength: float) -> np.ndarray:
     """Gaussian blur; the standard deviation is ``strength / 28`` of the shorter side, but ``strength / 2`` at least."""
     sigma = strength * max(0.5, min(spec.height, spec.width) / 28)
-    return _stored(spec, gaussian_filter(values.astype(np.float32), sigma, axes=(2, 3)))
+    return stored(spec, gaussian_filter(values.astype(np.float32), sigma, axes=(2, 3)))
 
 
 def noise(spec: TargetSpec, values: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """White Gaussian noise of ``strength`` times the range of grey values, or times each column's scale."""
     unit = float(spec.levels - 1) if isinstance(spec, ImageSpec) else np.asarray(spec.scale, dtype=np.float64)
-    return _stored(spec, values + strength * unit * rng.standard_normal(values.shape))
+    return stored(spec, values + strength * unit * rng.standard_normal(values.shape))
 
 
 def jpeg(spec: ImageSpec, values: np.ndarray, quality: int) -> np.ndarray:
     """Through JPEG and back, at a quality from 1 to 95."""
     pixels = np.rint(values * (255 / (spec.levels - 1))).astype(np.uint8).transpose(0, 2, 3, 1)
     restored = np.stack([_through_jpeg(image, quality) for image in pixels])
-    return _stored(spec, restored.transpose(0, 3, 1, 2) * ((spec.levels - 1) / 255))
+    return stored(spec, restored.transpose(0, 3, 1, 2) * ((spec.levels - 1) / 255))
 
 
 def _through_jpeg(pixels: np.ndarray, quality: int) -> np.ndarray:
@@ -57,7 +57,8 @@ def bad_samples(
     return bad
 
 
-def _stored(spec: TargetSpec, values: np.ndarray) -> np.ndarray:
+def stored(spec: TargetSpec, values: np.ndarray) -> np.ndarray:
+    """Values of any range and type, as data of `spec` are stored."""
     if isinstance(spec, ImageSpec):
         return np.clip(np.rint(values), 0, spec.levels - 1).astype(np.uint8)
     return values

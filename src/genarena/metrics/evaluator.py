@@ -19,6 +19,7 @@ import numpy as np
 from ..data.fields import Dataset, ImageSpec, VectorSpec
 from ..errors import DataError, RunError, UsageError
 from ..files import read_json, write_json
+from ..machine import own_threads
 from ..own_code import Trust
 from .decoded import path_scores, reconstruction_scores
 from .degrade import bad_samples
@@ -27,14 +28,15 @@ from .neighbours import in_manifold, null_k
 from .own import USER, identity
 from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
 from .score import Score, Undefined
-from .selftest import self_test
+from .selftest import definitions, self_test
 from .spaces import FeatureSpace, TargetSpec
 from .spectrum import frequencies, power_spectra
 
 FORMAT = 1
-PROTOCOL = 2  # of the metrics' definitions: scores of different ones are not comparable
+PROTOCOL = 3  # of the metrics' definitions: scores of different ones are not comparable
 SAMPLES = 5000
-_LEAST = 20
+_LEAST = 8  # examples that a distance between distributions takes
+_TESTED = 2000  # training examples that the self-test draws from, at least where there are so many
 _MAX_TRAIN = 60_000
 
 
@@ -54,7 +56,8 @@ class Evaluator:
     reference : numpy.ndarray
         Stored values of the ``n`` reference examples, from the test split.
     hash : str
-        sha256 over spaces, reference and protocol.
+        sha256 over what it was built from: the data's fingerprint, the protocol, the metrics and the rules of their self-test,
+        and the networks of the spaces, by seed or by the sha256 of a user's own weights and code.
     floor : dict of str to Score
         Real training examples scored as if they were samples; the copying tests' floor is that of test examples, since
         training examples are copies by definition.
@@ -114,7 +117,7 @@ class Evaluator:
         Raises
         ------
         DataError
-            With fewer than 20 test or train examples, or training examples that are all alike.
+            With fewer than 8 test or train examples, or training examples that are all alike.
         UsageError
             Where ``samples`` is too small, or ``features`` is no feature space for these data or no weights of
             ``features_net``.
@@ -125,7 +128,7 @@ class Evaluator:
         if min(counts.values()) < _LEAST:
             raise DataError(
                 f"'{dataset.name}' has {counts['train']} train and {counts['test']} test examples; an evaluator needs "
-                f"at least {_LEAST} of each."
+                f"at least {_LEAST} of each. About {5 * _LEAST} are enough where the splits are made here."
             )
         if samples is not None and samples < _LEAST:
             raise UsageError(f"An evaluator compares at least {_LEAST} samples, not {samples}.")
@@ -133,7 +136,8 @@ class Evaluator:
         if features_net and not features:
             raise UsageError("A network of your own (features_net) needs its weights (features).")
         given = identity(features, features_net) if features else None
-        spaces, notes = fit_spaces(dataset, n, seed, features, say, features_net)
+        with own_threads(1):  # the classifier's weights are then the same however many threads the caller has
+            spaces, notes = fit_spaces(dataset, n, seed, features, say, features_net)
         strange = len(dataset.splits["test"]) - len(dataset.of_trained_classes().splits["test"])
         if strange:
             then = "too few are left without them, so models are compared on all"
@@ -147,6 +151,7 @@ class Evaluator:
             "seed": seed,
             "replicates": REPLICATES,
             "fingerprint": dataset.fingerprint,
+            "rules": definitions(),
         }
         evaluator = cls(dataset, {space.id: space for space in spaces}, protocol, notes)
         evaluator.features = given
@@ -173,7 +178,11 @@ class Evaluator:
         """
         try:
             record = read_json(folder / "evaluator.json")
-            if record["format"] != FORMAT or record["protocol"]["version"] != PROTOCOL:
+            if (
+                record["format"] != FORMAT
+                or record["protocol"]["version"] != PROTOCOL
+                or record["protocol"]["rules"] != definitions()
+            ):
                 raise RunError(f"'{folder}' was written by another version of genarena; build a new evaluator.")
             protocol, target = record["protocol"], _target(dataset)
             n, k = protocol["n"], protocol["k"]
@@ -197,18 +206,26 @@ class Evaluator:
             evaluator.self_test = {str(name): _checked(entry) for name, entry in record["self_test"].items()}
         except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
             raise RunError(f"'{folder}' is not a complete evaluator ({error}); build a new one.") from error
-        if evaluator.hash != record["hash"]:
+        if evaluator.hash != record["hash"] or evaluator._described() != record["spaces"]:
             raise RunError(f"'{folder}' was changed since it was written (its hash differs); build a new evaluator.")
         return evaluator
 
     @cached_property
     def hash(self) -> str:
+        # What went in, and not the numbers that came out: the last bits of these are the machine's.
         parts = {
             "protocol": self.protocol,
-            "spaces": {name: space.sha256 for name, space in self.spaces.items()},
-            "reference": hashlib.sha256(np.ascontiguousarray(self.reference).tobytes()).hexdigest(),
+            "spaces": {name: space.definition for name, space in self.spaces.items()},
+            "features": self.features,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return _digest(parts)
+
+    def _described(self) -> list[dict[str, Any]]:
+        spaces = self.spaces.values()
+        return [
+            {"id": s.id, "dim": s.dim, "trained_on": s.trained_on, "detail": s.detail, "sha256": s.sha256}
+            for s in spaces
+        ]
 
     def panel(self, samples: np.ndarray, *, seed: int) -> dict[str, Score]:
         """Score the first ``n`` samples.
@@ -355,10 +372,8 @@ class Evaluator:
         for title, values in bad_samples(self.spec, train, labels, self.n, self.seed).items():
             self.ceilings[title] = self._panel(self._probe(values), self.seed, replicates=0)
         say("testing every metric on these data")
-        half = len(self.reference) // 2
-        self.self_test = self_test(
-            self._probe, self.reference[:half], self.reference[half:], train[: self.n], _head(labels, self.n), self.seed
-        )
+        most = max(self.n, _TESTED)
+        self.self_test = self_test(self._probe, self.reference, train[:most], _head(labels, most), self.seed)
 
     def _save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -368,9 +383,7 @@ class Evaluator:
             "format": FORMAT,
             "hash": self.hash,
             "protocol": self.protocol,
-            "spaces": [
-                {"id": s.id, "dim": s.dim, "trained_on": s.trained_on, "detail": s.detail} for s in self.spaces.values()
-            ],
+            "spaces": self._described(),
             "notes": self.notes,
             "features": self.features,
             "floor": {name: score.to_json() for name, score in self.floor.items()},
@@ -408,6 +421,10 @@ def _checked(entry: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(usable, bool) or not isinstance(why, str | None):
         raise ValueError("a self-test says neither that its metric is usable nor that it is not")
     return {**entry, "usable": usable, "why": why}
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _scores(record: dict[str, Any]) -> dict[str, Score]:

@@ -34,6 +34,11 @@ class Metric:
         One sentence for a scientist of another field.
     bounds : (float or None, float or None)
         Values it cannot leave.
+    evident : str
+        Why it needs no self-test (a clock, a count against true labels); empty where it has to pass one, and decides nothing
+        until it has.
+    tested_as : str
+        Name of the metric whose self-test, in the same feature space, speaks for it; empty where it has its own.
     """
 
     name: str
@@ -43,6 +48,19 @@ class Metric:
     reference: str
     about: str
     bounds: tuple[float | None, float | None] = (None, None)
+    evident: str = ""
+    tested_as: str = ""
+
+
+def trust(metric: Metric, space: str, self_test: Mapping[str, Mapping[str, Any]]) -> tuple[bool, str | None]:
+    """Whether a metric may decide, by an evaluator's self-test; and why not. What was never tested may not."""
+    if metric.evident:
+        return True, None
+    key = "/".join(filter(None, (metric.tested_as or metric.name, space)))
+    found = self_test.get(key)
+    if found is None:
+        return False, "it was never self-tested"
+    return bool(found["usable"]), found["why"]
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,12 @@ class FeatureSpace:
         }
 
     @property
+    def definition(self) -> dict[str, Any]:
+        """What it was made from: its networks without their weights, for data of which shape."""
+        record = self._record()
+        return {name: record[name] for name in ("format", "id", "input", "nets", "trained_on")}
+
+    @property
     def sha256(self) -> str:
         """Over the record, the networks and the projection."""
         digest = hashlib.sha256(json.dumps(self._record(), sort_keys=True).encode())

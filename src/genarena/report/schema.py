@@ -46,6 +46,8 @@ class Plan(Record):
     contenders: list[str]
     seeds: list[int]
     budget: str
+    default_budget: str | None = None
+    below_default: bool = False
     views: list[str] = []
     device: str
     checkpoint: Checkpoint = "last"
@@ -171,7 +173,9 @@ class Use(Record):
     leader: str | None = None
     runner_up: str | None = None
     difference: Difference | None = None
+    provisional: bool = False
     converged: bool | None = None
+    convergence: str = ""
     moving: list[str] = []
     settle: Settle | None = None
     reason: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..game import Capability
 from ..metrics import Evaluator, Metric, Score
 
 View = Literal["all", "detect"]
+MOST_WATCHED = 1000  # samples, and validation examples, that a learning curve is measured on
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,36 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Look:
+    """One model in training, and the validation examples that its learning curves are measured on.
+
+    Attributes
+    ----------
+    fitted : FittedModel
+    evaluator : Evaluator
+        Whose reference is not looked at: what is measured on the way never sees what scores are measured on.
+    spaces : tuple of str
+        Ids of the feature spaces that decide, most meaningful first.
+    values, labels : numpy.ndarray
+        Stored values of up to `MOST_WATCHED` validation examples, and their classes or None.
+    real : mapping of str to numpy.ndarray
+        Their features by space.
+    """
+
+    fitted: FittedModel
+    evaluator: Evaluator
+    spaces: tuple[str, ...]
+    values: np.ndarray
+    labels: np.ndarray | None
+    real: Mapping[str, np.ndarray]
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """The same draws from the prior at every look, decoded: stored values ``(MOST_WATCHED, ...)``."""
+        return self.fitted.sample(MOST_WATCHED)
+
+
+@dataclass(frozen=True)
 class Gate:
     """What a contender must reach, besides the metric that decides, to win.
 
@@ -55,15 +87,12 @@ class Gate:
         Whether `least` is a share of the best contender's value, or the value itself.
     missed : str
         What is wrong with those who miss it, after a name: "looks less real half way".
-    rests_on : str
-        The evaluator's metric that must have passed its self-test in the same space; empty where there is none.
     """
 
     metrics: Callable[[Sequence[str]], list[str]]
     least: float
     of_best: bool
     missed: str
-    rests_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,10 +124,11 @@ class Use:
     catalogue : tuple of Metric
         Metrics that this use brings along.
     gates : tuple of Gate
-    curve : str
-        The monitor's number that tells whether training still moved; empty where that does not matter.
-    baselines_win : bool
-        Whether closed-form baselines can win.
+    watch : callable, optional
+        Look -> numbers by the key of what they stand for: the use's own score on validation examples while training goes on,
+        as learning curves. Without it nobody can say whether a verdict would last.
+    settles : bool
+        Whether training brings what is measured to rest; cost is of a budget, and grows with it.
     needs_labels : bool
     needs_space : str
         Id of the feature space without which it cannot be measured; empty where any will do.
@@ -119,8 +149,8 @@ class Use:
     view: View = "all"
     catalogue: tuple[Metric, ...] = ()
     gates: tuple[Gate, ...] = ()
-    curve: str = "mse"
-    baselines_win: bool = True
+    watch: Callable[[Look], dict[str, float]] | None = None
+    settles: bool = True
     needs_labels: bool = False
     needs_space: str = ""
 

@@ -14,7 +14,7 @@ from ..metrics.frechet import frechet_distance
 from ..metrics.inception import intra_class_scores
 from ..metrics.panel import mean_score
 from ..metrics.score import Undefined
-from .base import Context, Gate, Use
+from .base import MOST_WATCHED, Context, Gate, Look, Use
 from .reduce import probe_accuracy
 
 MOST_PAIRS = 2000
@@ -95,6 +95,20 @@ def _training_value(context: Context, samples: np.ndarray, labels: np.ndarray) -
     return mean_score(by_fake / baseline, evaluator.seed)
 
 
+def watch(look: Look) -> dict[str, float]:
+    """Agreement and variety of a few samples of each class, against validation examples."""
+    space = look.evaluator.spaces.get("classifier")
+    if space is None or look.labels is None:
+        return {}
+    seen = np.flatnonzero(look.fitted.model.frequencies.cpu().numpy() > 0)
+    labels = np.repeat(seen, max(2, MOST_WATCHED // len(seen)))
+    samples = look.fitted.decode(look.fitted.with_classes(look.fitted.latents(len(labels), 0), labels))
+    right = space.probabilities(samples).argmax(1) == labels
+    within = _within_classes(space(look.values), look.labels, space(samples), labels, 0)
+    variety = within["class_variety"].value
+    return {"label_agreement": float(right.mean()), **({} if variety is None else {"class_variety": variety})}
+
+
 CONDITION = Use(
     name="condition",
     title="Generate a wanted class",
@@ -117,6 +131,7 @@ CONDITION = Use(
             "Mirza & Osindero 2014",
             "Share of samples that the evaluator's classifier puts into the class that was asked for.",
             (0, 1),
+            evident="the classifier proved itself on held-out examples",
         ),
         Metric(
             "class_variety",
@@ -125,6 +140,7 @@ CONDITION = Use(
             "one",
             "mean pairwise distance",
             "Mean distance between samples of a class over that between its real examples: far below 1 repeats itself.",
+            evident="a ratio to real examples",
         ),
         Metric(
             "class_fd",
@@ -149,10 +165,11 @@ CONDITION = Use(
             "high",
             "Ravuri & Vinyals 2019",
             "Accuracy of a classifier that learnt from samples, as a share of that of one that learnt from real examples.",
+            evident="counts against true labels",
         ),
     ),
     gates=(Gate(lambda spaces: ["class_variety"], 0.7, False, "varies too little within classes"),),
-    curve="fd",
+    watch=watch,
     needs_labels=True,
     needs_space="classifier",
 )

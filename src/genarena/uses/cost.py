@@ -35,7 +35,13 @@ COST = Use(
     command="genarena doctor DIR --for cost",
     catalogue=(
         Metric(
-            "cpu_seconds", "Training time", "CPU s", "low", "process clock", "Processor seconds that training took."
+            "cpu_seconds",
+            "Training time",
+            "CPU s",
+            "low",
+            "process clock",
+            "Processor seconds that training took.",
+            evident="a clock",
         ),
         Metric(
             "images_per_second",
@@ -44,6 +50,7 @@ COST = Use(
             "high",
             "wall clock",
             "Examples trained on in a second; other work on the machine slows it down.",
+            evident="a clock",
         ),
         Metric(
             "peak_memory",
@@ -52,9 +59,17 @@ COST = Use(
             "low",
             "resident set",
             "Memory that training took at most, beyond the loaded program.",
+            evident="a count",
         ),
-        Metric("parameters", "Parameters", "", None, "count", "Numbers learned, over all networks of the model."),
+        Metric(
+            "parameters",
+            "Parameters",
+            "",
+            None,
+            "count",
+            "Numbers learned, over all networks of the model.",
+            evident="a count",
+        ),
     ),
-    baselines_win=False,
-    curve="",
+    settles=False,
 )

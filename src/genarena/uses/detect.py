@@ -105,6 +105,7 @@ DETECT = Use(
             "area under the ROC curve",
             "Chance that an example of a hidden class scores stranger than one of the others: 0.5 is guessing, 1 is always.",
             (0, 1),
+            evident="counts against true labels",
         ),
     ),
     needs_labels=True,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from ..metrics import Metric, Score
-from .base import Context, Use
+from ..metrics.frechet import frechet_distance
+from ..metrics.neighbours import manifold_scores, null_k
+from .base import Context, Look, Use
 
 
 def measure(context: Context) -> dict[str, Score]:
@@ -19,6 +21,16 @@ def measure(context: Context) -> dict[str, Score]:
     return {**evaluator.panel(samples, seed=context.seed), "sample_images_per_second": speed}
 
 
+def watch(look: Look) -> dict[str, float]:
+    """Distance of samples to validation examples, and how many of these they cover."""
+    numbers = {}
+    for space in look.spaces:
+        real, fake = look.real[space], look.evaluator.spaces[space](look.samples)
+        numbers[f"fd/{space}"] = frechet_distance(real, fake)
+        numbers[f"coverage/{space}"] = manifold_scores(real, fake, null_k(len(real), len(fake)))["coverage"]
+    return numbers
+
+
 SPEED = Metric(
     "sample_images_per_second",
     "Sampling speed",
@@ -26,6 +38,7 @@ SPEED = Metric(
     "high",
     "wall clock",
     "New examples drawn in a second; other work on the machine slows it down.",
+    evident="a clock",
 )
 
 FIDELITY = Use(
@@ -42,7 +55,7 @@ FIDELITY = Use(
     measure=measure,
     command="genarena sample DIR --for generate-fidelity -n 64 --out samples.png",
     catalogue=(SPEED,),
-    curve="fd",
+    watch=watch,
 )
 
 DIVERSITY = Use(
@@ -58,5 +71,5 @@ DIVERSITY = Use(
     sesoi_text="0.03 of the real data covered",
     measure=measure,
     command="genarena sample DIR --for generate-diversity -n 64 --out samples.png",
-    curve="fd",
+    watch=watch,
 )

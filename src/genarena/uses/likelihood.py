@@ -9,7 +9,7 @@ import numpy as np
 from ..data import ImageSpec
 from ..metrics import Metric, Score
 from ..objectives.likelihoods import Bernoulli
-from .base import Context, Use, bootstrap_score
+from .base import Context, Look, Use, bootstrap_score
 
 EXAMPLES = 500
 SAMPLES = 100  # K of the importance-weighted bound
@@ -37,6 +37,11 @@ def measure(context: Context) -> dict[str, Score]:
     return scores
 
 
+def watch(look: Look) -> dict[str, float]:
+    """The bound of one sample on validation examples, which takes a hundredth of the time."""
+    return {"elbo": float(look.fitted.log_prob(look.values[:EXAMPLES], 1, 0).astype(np.float64).mean())}
+
+
 LIKELIHOOD = Use(
     name="likelihood",
     title="Likelihood",
@@ -58,9 +63,16 @@ LIKELIHOOD = Use(
             "high",
             "Burda et al. 2016",
             "Log-probability of a test example: exact, or the importance-weighted lower bound with 100 samples.",
+            evident="the log-probability of unseen examples",
         ),
         Metric(
-            "elbo", "ELBO", "nats", "high", "Kingma & Welling 2014", "The evidence lower bound on the log-likelihood."
+            "elbo",
+            "ELBO",
+            "nats",
+            "high",
+            "Kingma & Welling 2014",
+            "The evidence lower bound on the log-likelihood.",
+            evident="a bound on a log-probability",
         ),
         Metric(
             "bits_per_dimension",
@@ -69,6 +81,8 @@ LIKELIHOOD = Use(
             "low",
             "Theis et al. 2016",
             "Bits an ideal coder built on the model would spend on each value of a test image.",
+            evident="the log-likelihood in another unit",
         ),
     ),
+    watch=watch,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..metrics import Score
-from .base import Context, Use
+from .base import Context, Look, Use
 
 
 def measure(context: Context) -> dict[str, Score]:
@@ -12,6 +12,13 @@ def measure(context: Context) -> dict[str, Score]:
     return context.evaluator.reconstruction(
         originals, context.fitted.reconstruct(originals), seed=context.evaluator.seed
     )
+
+
+def watch(look: Look) -> dict[str, float]:
+    """The same errors on validation examples."""
+    scores = look.evaluator.reconstruction(look.values, look.fitted.reconstruct(look.values))
+    values = {key: scores[key].value for key in RECONSTRUCT.metrics(look.spaces)}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 RECONSTRUCT = Use(
@@ -27,4 +34,5 @@ RECONSTRUCT = Use(
     sesoi_text="10 % of the error",
     measure=measure,
     command="genarena reconstruct DIR DATA --for reconstruct --out reconstructions.png",
+    watch=watch,
 )

@@ -10,11 +10,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from ..metrics import Metric, Score
-from .base import Context, Use, bootstrap_score
+from .base import Context, Look, Use, bootstrap_score
 
 LABELS = (50, 200, None)  # None: all, at most MOST
 MOST = 10_000
 REPEATS = 5  # draws of a small labelled set
+TAUGHT = 1000  # codes that the probe of a learning curve learns from
 
 
 def probe_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth: np.ndarray, seed: int) -> np.ndarray:
@@ -77,6 +78,17 @@ def measure(context: Context) -> dict[str, Score]:
     return scores
 
 
+def watch(look: Look) -> dict[str, float]:
+    """Accuracy on validation examples of one probe that learnt from a few training examples."""
+    dataset, fitted = look.evaluator.dataset, look.fitted
+    labels = dataset.labels("train", TAUGHT)
+    if labels is None or look.labels is None or len(np.unique(labels)) < 2:
+        return {}
+    latent = slice(0, -fitted.model.classes or None)
+    codes, seen = (fitted.encode(values)[:, latent] for values in (dataset.values("train", TAUGHT), look.values))
+    return {"probe_accuracy": float(probe_accuracy(codes, labels, seen, look.labels, 0).mean())}
+
+
 REDUCE = Use(
     name="reduce",
     title="Reduce",
@@ -90,6 +102,7 @@ REDUCE = Use(
     sesoi_text="one point of accuracy",
     measure=measure,
     command="genarena encode DIR DATA --for reduce --out codes.npz",
+    watch=watch,
     catalogue=(
         Metric(
             "probe_accuracy",
@@ -99,6 +112,7 @@ REDUCE = Use(
             "linear probe",
             "Share of test examples a logistic regression on the code classifies right; by number of labels, and on average.",
             (0, 1),
+            evident="counts against true labels",
         ),
     ),
     needs_labels=True,
