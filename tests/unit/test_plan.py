@@ -276,3 +276,14 @@ def test_what_a_plan_comes_to_is_said(images: Any) -> None:
     assert plan.describe() == "6 runs x 10 min = 60 min of training, 3 more in closed form"
     plan = make_plan(images, models=["pca"], seeds=1, use="likelihood", budget="10 min")
     assert plan.describe() == "0 runs x 10 min of training, 1 more in closed form"
+
+
+def test_a_total_that_was_shared_out_stays_so_on_a_machine_with_more_cores(images: Any, tmp_path: Path) -> None:
+    from genarena.comparison import _prepare
+
+    one, more = (make_plan(images, models=["vae"], use="likelihood", total="30 min", jobs=jobs) for jobs in (1, 3))
+    assert one.budget != more.budget
+    assert _prepare(tmp_path, one, images, print).budget == one.budget
+    assert _prepare(tmp_path, more, images, print).budget == one.budget
+    longer = make_plan(images, models=["vae"], use="likelihood", total="60 min", jobs=1)
+    assert _prepare(tmp_path, longer, images, print).budget == longer.budget
