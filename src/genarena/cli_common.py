@@ -47,7 +47,7 @@ def complete_data(incomplete: str) -> list[str]:
 Data = Annotated[
     str,
     typer.Argument(
-        help="Built-in or public name, folder, zip, .npz, .npy or image file.", autocompletion=complete_data
+        help="Built-in or public name, folder, zip, .npz, .npy, .csv or image file.", autocompletion=complete_data
     ),
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder, saved model, or comparison (with --for).")]

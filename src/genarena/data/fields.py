@@ -120,6 +120,10 @@ _STORAGE = ("value_range", "container", "resized", "background")  # how images c
 _LARGEST = {"channels": 3, "height": 65536, "width": 65536, "levels": 65536, "dim": 2**24}
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _check(spec: Spec) -> None:
     """Raise ValueError for sizes in a stored spec that no data have."""
     for name, largest in _LARGEST.items():
@@ -138,6 +142,8 @@ def _check(spec: Spec) -> None:
             raise ValueError(f"background={spec.background!r:.40}")
     if isinstance(spec, VectorSpec) and not len(spec.mean) == len(spec.scale) == spec.dim:
         raise ValueError("mean and scale do not have one number a column")
+    if isinstance(spec, VectorSpec) and (len(spec.names) not in (0, spec.dim) or not all(map(_is_text, spec.names))):
+        raise ValueError("names are not one text a column")
     if isinstance(spec, LabelSpec):
         if len(spec.frequencies) != len(spec.classes):
             raise ValueError("frequencies do not have one number a class")

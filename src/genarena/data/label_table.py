@@ -25,8 +25,8 @@ MAX_TABLE, MAX_LINE = 2**25, 100_000
 """Bytes of a table, and characters of a line; larger ones are not read."""
 
 _NAMES = ("label", "labels", "class", "classes", "classname", "labelname", "category", "categoryname", "target", "y")
-_LABEL = (*_NAMES, "classid", "labelid", "categoryid", "groundtruth")
-_SPLIT = ("split", "set", "subset", "partition", "phase")
+LABEL_KEYS = (*_NAMES, "classid", "labelid", "categoryid", "groundtruth")
+SPLIT_KEYS = ("split", "set", "subset", "partition", "phase")
 _SEEN = 200  # rows by which the column of files is told
 
 
@@ -83,17 +83,19 @@ def _read(path: str, rows: Iterator[list[str]], pictures: _Pictures, found: List
     hits = [sum(pictures.find(row[i], path) is not None for row in head) for i in range(width)]
     column = max(range(width), key=lambda i: (hits[i], -i), default=0)
     if not any(hits):
-        if head and any(_header_key(cell) in _LABEL for cell in head[0]):
+        if head and any(header_key(cell) in LABEL_KEYS for cell in head[0]):
             found.notes.append(f"no row of '{path}' names an image that is there")
         return 0
     header = [""] * width if pictures.find(head[0][column], path) is not None else head.pop(0)
-    keys = [_header_key(cell) for cell in header]
-    others = [i for i in range(width) if i != column and keys[i] not in _SPLIT and any(row[i].strip() for row in head)]
-    label = next((keys.index(key) for key in _LABEL if key in keys and keys.index(key) != column), None)
+    keys = [header_key(cell) for cell in header]
+    others = [
+        i for i in range(width) if i != column and keys[i] not in SPLIT_KEYS and any(row[i].strip() for row in head)
+    ]
+    label = next((keys.index(key) for key in LABEL_KEYS if key in keys and keys.index(key) != column), None)
     certain = label is not None
     if label is None and len(others) == 1 and 2 * len({row[others[0]] for row in head}) <= max(4, len(head)):
         label = others[0]
-    split = next((i for i in range(width) if keys[i] in _SPLIT), None)
+    split = next((i for i in range(width) if keys[i] in SPLIT_KEYS), None)
     labels: dict[int, set[str]] = {}
     lost: Counter[str] = Counter()
     for row in chain(head, rows):
@@ -145,7 +147,8 @@ def _are_fractions(words: set[str]) -> bool:
     return len(numbers) == len(words) and any(float(word) % 1 for word in numbers)
 
 
-def _header_key(cell: str) -> str:
+def header_key(cell: str) -> str:
+    """A column's name without what people write differently."""
     return re.sub(r"[\W_]+", "", cell).casefold()
 
 
@@ -169,15 +172,21 @@ def _rows(table: Member) -> Iterator[list[str]]:
         content = stream.read(MAX_TABLE + 1)
     if len(content) > MAX_TABLE:
         raise ValueError(f"it is larger than {MAX_TABLE >> 20} MB")
-    text = _decoded(content)
+    text = decoded(content)
     if max(map(len, io.StringIO(text)), default=0) > MAX_LINE:
         raise ValueError(f"a line is longer than {MAX_LINE:,} characters")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
+    return (row for row in rows if any(map(str.strip, row)))
+
+
+def delimiter_of(text: str) -> str:
+    """What separates the cells of a table, by its first line."""
     first = next((line for line in io.StringIO(text) if line.strip()), "")
-    delimiter = max(",;\t|", key=first.count)
-    return (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if any(map(str.strip, row)))
+    return max(",;\t|", key=first.count)
 
 
-def _decoded(content: bytes) -> str:
+def decoded(content: bytes) -> str:
+    """The text of a table: UTF-8 or UTF-16 by its mark, else UTF-8, else as Windows writes it."""
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return content.decode("utf-16")
     try:

@@ -59,6 +59,8 @@ class Raw:
         The file of each example, as a path within the source, where each has one.
     labelled : numpy.ndarray or None
         Which examples have a label, bool ``(N,)``; None where all have.
+    columns : tuple of str
+        Names of the columns of rows, where there are any.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Raw:
     notes: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     labelled: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
 
 
 def fill(content: np.ndarray, stream: IO[bytes]) -> int:

@@ -17,12 +17,14 @@ from .decoding import PictureOptions
 from .fields import CONTAINERS, Dataset, Field, ImageSpec, LabelSpec, Spec, VectorSpec
 from .folder import read_folder, read_picture, read_zip
 from .idx import find_idx, read_idx
+from .label_table import SUFFIXES as TABLES
 from .labels import encode_labels
 from .pictures import SUFFIXES, refit, vanishes
 from .public import PUBLIC, read_public
 from .ranges import CODES, Reading, decide, decide_like, filled, measure, to_codes
 from .raw import Progress, Raw
 from .splits import make_splits
+from .table import read_table
 
 SMALLEST_SIDE = 8
 """Pixels; smaller images are refused, since no convolutional network here fits them."""
@@ -52,8 +54,8 @@ def open_dataset(
     Parameters
     ----------
     source : str, Path, numpy.ndarray, (numpy.ndarray, labels) or Dataset
-        A built-in or public name; a folder of images or idx files; a ``.zip``, ``.npz`` or ``.npy`` file, or one image; an
-        array of images or of rows, with labels or without; or a data set, which is returned as it is. A name goes before
+        A built-in or public name; a folder of images or idx files; a ``.zip``, ``.npz``, ``.npy`` or ``.csv`` file, an image;
+        an array of images or of rows, with labels or without; or a data set, which is returned as it is. A name goes before
         a path of the same name, and a note says so: write ``./name``, or give a Path, for the path.
     size : (int, int) or int, optional
         (height, width) in pixels, or both in one, to which images are cropped and resized.
@@ -111,7 +113,7 @@ def open_dataset(
     if isinstance(like, ImageSpec):
         size, background = (like.height, like.width), like.background
     options = PictureOptions(size, channels, max_bad, progress, labels, follow_links, background)
-    raw = _read(source, options, data_dir, images_key, labels_key)
+    raw = _read(source, options, data_dir, images_key, labels_key, like)
     return _assemble(raw, options, _check_range(value_range), splits, like, fit)
 
 
@@ -151,7 +153,12 @@ def _check_range(value_range: tuple[float, float] | None) -> Reading | None:
 
 
 def _read(
-    source: Any, options: PictureOptions, data_dir: str | Path | None, images_key: str | None, labels_key: str | None
+    source: Any,
+    options: PictureOptions,
+    data_dir: str | Path | None,
+    images_key: str | None,
+    labels_key: str | None,
+    like: Spec | None,
 ) -> Raw:
     if isinstance(source, np.ndarray):
         return from_arrays({"": source}, {}, "array")
@@ -163,7 +170,7 @@ def _read(
         return _named(source, BUILTIN[source]())
     if isinstance(source, str) and source in PUBLIC:
         return _named(source, read_public(source, Path(data_dir) if data_dir else None))
-    return _read_path(Path(source).expanduser(), options, images_key, labels_key)
+    return _read_path(Path(source).expanduser(), options, images_key, labels_key, like)
 
 
 def _named(name: str, raw: Raw) -> Raw:
@@ -173,7 +180,9 @@ def _named(name: str, raw: Raw) -> Raw:
     return raw
 
 
-def _read_path(path: Path, options: PictureOptions, images_key: str | None, labels_key: str | None) -> Raw:
+def _read_path(
+    path: Path, options: PictureOptions, images_key: str | None, labels_key: str | None, like: Spec | None
+) -> Raw:
     try:
         if path.is_dir():
             return read_idx(path) if find_idx(path) else read_folder(path, options)
@@ -191,7 +200,11 @@ def _read_path(path: Path, options: PictureOptions, images_key: str | None, labe
         return read_zip(path, options)
     if kind in SUFFIXES:
         return read_picture(path, options)
-    raise DataError(f"'{path}' is a file of no known kind: give a folder, or a .zip, .npz or .npy file, or an image.")
+    if kind in TABLES:
+        return read_table(path, like.names if isinstance(like, VectorSpec) else ())
+    raise DataError(
+        f"'{path}' is a file of no known kind: give a folder, or a .zip, .npz, .npy or .csv file, or an image."
+    )
 
 
 def _assemble(
@@ -203,6 +216,8 @@ def _assemble(
     if name == "vector" and (options.channels or value_range or options.size):
         raise UsageError(f"'{raw.name}' holds rows of numbers, not images: size, channels and range do not apply.")
     notes: list[str] = []
+    if isinstance(like, VectorSpec) and like.names and raw.columns:
+        notes += _in_order(raw, like.names)
     values, spec = raw.values, None
     if name == "image":
         values, spec, notes = _images(raw, options, value_range, like if isinstance(like, ImageSpec) else None, fit)
@@ -219,13 +234,24 @@ def _assemble(
         mean = values[some].mean((0, 2, 3)) / (spec.levels - 1)
         target = replace(spec, mean=tuple(mean.tolist()))
     else:
-        target = vector_spec(values[splits["train"]])
+        target = replace(vector_spec(values[splits["train"]]), names=raw.columns)
     fields = {name: Field(target, "target", values), **raw.conditions}
     if labels is not None:
         seen = labels[splits["train"]]
         fields["label"] = Field(LabelSpec.of(classes, seen[seen >= 0]), "label", labels)
     notes = [*raw.notes, *notes, *made]
     return Dataset(raw.name, fields, splits, tuple(notes), tuple(raw.quarantined), tuple(raw.files))
+
+
+def _in_order(raw: Raw, names: tuple[str, ...]) -> list[str]:
+    """Bring the columns of a table into a model's order; returns a note where more was to be done."""
+    missing = [name for name in names if name not in raw.columns]
+    if missing:
+        raise DataError(f"'{raw.name}' lacks the column '{missing[0]}', which the model was trained with.")
+    left = [name for name in raw.columns if name not in names]
+    raw.values = raw.values[:, [raw.columns.index(name) for name in names]]
+    raw.columns = names
+    return [f"columns that the model does not know are left out: {', '.join(left[:10])}"] if left else []
 
 
 def _splits(
