@@ -152,7 +152,15 @@ def test_few_dark_codes_are_not_two_levels() -> None:
     data = open_dataset(dark)
     assert data.schema.target == ImageSpec(1, SIDE, SIDE, 256) and _stored(data).max() == 2
     assert any("they fill 0.784 % of that, 99 % of them only 0.784 %" in note for note in data.notes)
-    assert _stored(open_dataset(dark, value_range=(0, 2))).max() == 255
+    spread = open_dataset(dark, value_range=(0, 2))
+    assert spread.schema.target == ImageSpec(1, SIDE, SIDE, 3) and (_stored(spread)[:, 0] == dark).all()
+    for values in (dark * 8, dark * 8.0, dark.astype(np.int32) * 8):
+        seventeen = open_dataset(
+            np.minimum(values + (np.arange(SIDE) % 2).astype(values.dtype), 16), value_range=(0, 16)
+        )
+        assert seventeen.schema.target == ImageSpec(1, SIDE, SIDE, 17) and _stored(seventeen).max() == 16
+        assert not any("rounded" in note for note in seventeen.notes)
+    assert open_dataset(dark / 2, value_range=(0, 16)).schema.target == ImageSpec(1, SIDE, SIDE, 256)
 
 
 def _deep_files(kind: str, values: np.ndarray) -> tuple[list[bytes], str]:

@@ -277,15 +277,30 @@ def to_codes(values: np.ndarray, reading: Reading, name: str, *, clip: bool = Fa
         return values, notes
     codes = np.empty(values.shape, np.uint8)
     scale = (CODES - 1) / (high - low)
-    finer = False
+    whole = float(high - low).is_integer() and high - low < CODES
+    finer, apart = False, not whole
     for place in _parts(values):
-        part = (values[place].astype(np.float64) - low) * scale
-        whole = np.rint(part)
-        finer = finer or bool((np.abs(part - whole) > 0.1).any())  # more than what floats of 16 bits lose
-        codes[place] = np.clip(whole, 0, CODES - 1)
-    if finer:
+        part = values[place].astype(np.float64) - low
+        apart = apart or bool((part != np.rint(part)).any())
+        part *= scale
+        nearest = np.rint(part)
+        finer = finer or bool((np.abs(part - nearest) > 0.1).any())  # more than what floats of 16 bits lose
+        codes[place] = np.clip(nearest, 0, CODES - 1)
+    if finer and apart:
         notes.append(f"pixel values were rounded to {CODES} levels between {low:g} and {high:g}")
     return codes, notes
+
+
+def whole_steps(codes: np.ndarray, reading: Reading) -> int:
+    """The largest code, where codes from 0 to 255 stand for fewer whole numbers from black to white; else 255."""
+    width = reading.high - reading.low
+    if not float(width).is_integer() or width >= CODES:
+        return CODES - 1
+    there = np.zeros(CODES, bool)
+    for place in _parts(codes):
+        there[np.unique(codes[place])] = True
+    steps = np.rint(np.arange(width + 1) * ((CODES - 1) / width)).astype(int)
+    return CODES - 1 if np.delete(there, steps).any() else int(width)
 
 
 def filled(values: np.ndarray, measures: np.ndarray, reading: Reading) -> str:

@@ -21,7 +21,7 @@ from .label_table import SUFFIXES as TABLES
 from .labels import encode_labels
 from .pictures import SUFFIXES, refit, vanishes
 from .public import PUBLIC, read_public
-from .ranges import CODES, Reading, decide, decide_like, filled, measure, to_codes
+from .ranges import CODES, Reading, decide, decide_like, filled, measure, to_codes, whole_steps
 from .raw import Progress, Raw
 from .splits import make_splits
 from .table import read_table
@@ -117,19 +117,19 @@ def open_dataset(
     return _assemble(raw, options, _check_range(value_range), splits, like, fit)
 
 
-def infer_levels(values: np.ndarray) -> tuple[int, int]:
-    """Return (levels, step): how many grey levels codes truly have, and the step between them.
+def infer_levels(values: np.ndarray, top: int = 255) -> tuple[int, int]:
+    """Return (levels, step): how many grey levels codes from 0 to ``top`` truly have, and the step between them.
 
-    If all codes are multiples of a step that divides 255, there are ``255 / step + 1`` levels (2 for black and white,
-    16 for four bits), and codes are to be divided by the step. Everything else has 256 levels. Likelihoods in bits per
+    If all codes are multiples of a step that divides the top, there are ``top / step + 1`` levels (2 for black and white,
+    16 for four bits), and codes are to be divided by the step. Everything else has ``top + 1``. Likelihoods in bits per
     dimension are only right for the true number.
     """
     step = 0
     for start in range(0, len(values), 256):
         step = int(np.gcd.reduce(np.unique(values[start : start + 256]), initial=step))
         if step == 1:
-            return 256, 1
-    return (255 // step + 1, step) if step and 255 % step == 0 else (256, 1)
+            break
+    return (top // step + 1, step) if step and top % step == 0 else (top + 1, 1)
 
 
 def _check_size(size: tuple[int, int] | int | None) -> tuple[int, int] | None:
@@ -327,7 +327,10 @@ def _images(
         )
     levels = like.levels if like else raw.levels if shape == own else None
     if levels is None:
-        levels, step = infer_levels(codes)
+        top = whole_steps(codes, reading)
+        if top < CODES - 1:
+            codes = np.rint(codes * (top / (CODES - 1))).astype(np.uint8)
+        levels, step = infer_levels(codes, top)
         if step > 1:
             codes = codes // np.uint8(step)
         if levels < CODES:
