@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,12 @@ def test_a_checkpoint_comes_back_as_it_was(run: RunFolder) -> None:
     ):
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[k], expected[k]) and found[k].dtype == expected[k].dtype for k in expected)
+
+
+def test_an_optimizer_of_another_size_than_its_model_is_not_read(run: RunFolder) -> None:
+    run.commit(replace(checkpoint(5), optimizer={"moments": torch.zeros(2_000_000)}), 5)
+    with pytest.raises(RunError, match="larger than 4 MB"):
+        load(run, 5)
 
 
 def test_the_last_two_are_kept(run: RunFolder) -> None:
