@@ -14,7 +14,7 @@ from arena_fixture import SMALL, Done
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
-SMALLER = {"1500": "150", "40k images": "300 images", "32": "16", "2": "1", "vae,gan": "gan"}
+SMALLER = {"1500": "150", "25k images": "300 images", "32": "16", "2": "1", "vae,gan": "gan"}
 
 
 def test_the_tutorial_runs(
