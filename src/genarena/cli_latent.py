@@ -15,6 +15,7 @@ from .cli_common import (
     DataDir,
     FeaturesNet,
     Fit,
+    FollowLinks,
     For,
     Json,
     Range,
@@ -61,6 +62,7 @@ def interpolate(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """The ways between pairs: of draws from the prior (along arcs where it is Gaussian), or of examples with --data."""
 
@@ -72,7 +74,11 @@ def interpolate(
         fitted.require("sample")
         ends = fitted.latents(2 * n, seed)
     else:
-        ends = fitted.encode(stored(open_like(fitted, data, data_dir, value_range, fit, splits=False))[: 2 * n])
+        ends = fitted.encode(
+            stored(open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links))[
+                : 2 * n
+            ]
+        )
     half = len(ends) // 2
     spherical = data is None and not fitted.model.straight
     paths = fitted.interpolate(ends[:half], ends[half : 2 * half], steps, spherical=spherical)
@@ -114,6 +120,7 @@ def edit(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Change an attribute of test examples: rows are examples, columns amounts (with --label: before and after)."""
     import numpy as np
@@ -128,7 +135,7 @@ def edit(
     fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
     latent.require_decoder(fitted)
-    dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links)
     values, labels = _split(dataset, "test", n)
     if label is not None:
         fitted.class_index(label)  # before anything is inverted
@@ -188,6 +195,7 @@ def traverse(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """One latent dimension at a time from the middle of the prior: rows are dimensions, columns amounts."""
     from . import latent
@@ -196,7 +204,11 @@ def traverse(
     at_least_one(n)
     fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
-    values = None if data is None else stored(open_like(fitted, data, data_dir, value_range, fit, splits=False))
+    values = (
+        None
+        if data is None
+        else stored(open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links))
+    )
     space = latent.LatentSpace.of(fitted, values, seed)
     if component is not None:
         direction = _component(fitted, component, seed, values)
@@ -224,6 +236,7 @@ def invert(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Find the latents that decode to test examples; a picture alternates rows of originals and inversions."""
     from . import latent
@@ -231,7 +244,9 @@ def invert(
 
     fitted = load_run(run, use, trust, model=model)
     check_out(out, fitted.kind.SUFFIXES)
-    values, labels = _split(open_like(fitted, data, data_dir, value_range, fit, told=True), "test", n)
+    values, labels = _split(
+        open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links), "test", n
+    )
     found = latent.invert(fitted, values, steps, seed, labels=labels)
     say(f"mean loss {found.before.mean():.4g} at the start, {found.loss.mean():.4g} after {steps} steps")
     restored = fitted.decode(found.latents)
@@ -301,6 +316,7 @@ def truncation(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
 ) -> None:
     """Precision, recall and Fréchet distance by truncation."""
     import tempfile
@@ -317,7 +333,7 @@ def truncation(
     fitted = load_run(run, use, trust, model=model)
     for amount in far:
         fitted.latents(1, seed, truncation=amount)  # refuses what cannot be, before an evaluator is built
-    dataset = open_like(fitted, data, data_dir, value_range, fit)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, follow_links=follow_links)
     if evaluator is not None:
         judge = Evaluator.load(evaluator, dataset, trust=allowed)
     else:
@@ -356,6 +372,7 @@ def probe(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """Are the features of its networks better for classification than those of the same networks untrained?"""
@@ -363,7 +380,9 @@ def probe(
 
     counts = None if labels is None else [None if w.strip() == "all" else _count(w) for w in labels.split(",")]
     fitted = load_run(run, use, trust, model=model)
-    results = latent.probe(fitted, open_like(fitted, data, data_dir, value_range, fit), counts, seed)
+    results = latent.probe(
+        fitted, open_like(fitted, data, data_dir, value_range, fit, follow_links=follow_links), counts, seed
+    )
     if as_json:
         show_json([result.to_json() for result in results])
         return
@@ -387,6 +406,7 @@ def density_ratio(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """What its discriminator says of p(x) / q(x), data over fakes, of test examples; with a check of its calibration."""
@@ -399,7 +419,7 @@ def density_ratio(
 
     check_out(out, (".csv",))
     fitted = load_run(run, use, trust, model=model)
-    dataset = open_like(fitted, data, data_dir, value_range, fit, told=True)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links)
     found = latent.calibrate(fitted, dataset, seed)
     log_ratios = latent.log_ratio(fitted, *_split(dataset, "test"))
     with out.open("w", newline="") as file:
@@ -427,6 +447,7 @@ def gap(
     data_dir: DataDir = None,
     value_range: Range = None,
     fit: Fit = False,
+    follow_links: FollowLinks = False,
     as_json: Json = False,
 ) -> None:
     """How far a game is from its equilibrium: duality gap, and how well a new discriminator tells fakes from data."""
@@ -435,7 +456,7 @@ def gap(
     from .duality import duality_gap, fresh_discriminator_accuracy
 
     fitted = load_run(run, use, trust, model=model)
-    dataset = open_like(fitted, data, data_dir, value_range, fit)
+    dataset = open_like(fitted, data, data_dir, value_range, fit, follow_links=follow_links)
     found = duality_gap(fitted, dataset, steps, seed)
     accuracy = fresh_discriminator_accuracy(fitted, dataset, steps, seed)
     if as_json:

@@ -32,23 +32,24 @@ OPTIONS = {
     "--for "
     "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads"
     " --follow-links --no-labels DATA",
-    "density-ratio": "--data-dir --range --fit --for --json --out --seed --trust DATA RUN",
+    "density-ratio": "--data-dir --range --fit --follow-links --for --json --out --seed --trust DATA RUN",
     "detect": "--data-dir --range --fit --for --out --trust --follow-links DATA RUN",
     "doctor": "--for --json RUN",
-    "edit": "--against --amounts --attribute --component --data-dir --range --fit --for --label --out --seed --steps "
+    "edit": "--against --amounts --attribute --component --data-dir --range --fit --follow-links "
+    "--for --label --out --seed --steps "
     "--trust -n DATA RUN",
     "encode": "--data-dir --range --fit --for --out --trust --follow-links DATA RUN",
     "evaluate": "--data-dir --range --fit --evaluator --features-net --for --json --samples --trust"
     " --follow-links DATA RUN",
     "export": "--for --format --out --trust RUN",
-    "gap": "--data-dir --range --fit --for --json --seed --steps --trust DATA RUN",
+    "gap": "--data-dir --range --fit --follow-links --for --json --seed --steps --trust DATA RUN",
     "inspect": "--data-dir --range --json --max-bad --size --follow-links --no-labels DATA",
-    "interpolate": "--data --data-dir --range --fit --for --out --seed --steps --trust -n RUN",
-    "invert": "--data-dir --range --fit --for --out --seed --steps --trust -n DATA RUN",
+    "interpolate": "--data --data-dir --range --fit --follow-links --for --out --seed --steps --trust -n RUN",
+    "invert": "--data-dir --range --fit --follow-links --for --out --seed --steps --trust -n DATA RUN",
     "mix": "--for --layer --out --seed --trust -n RUN",
     "models": "--json",
     "path-length": "--for --json --seed --trust -n RUN",
-    "probe": "--data-dir --range --fit --for --json --labels --seed --trust DATA RUN",
+    "probe": "--data-dir --range --fit --follow-links --for --json --labels --seed --trust DATA RUN",
     "prune": "--dry-run --keep FOLDER",
     "reconstruct": "--data-dir --range --fit --for --out --trust -n --follow-links DATA RUN",
     "report": "FOLDER",
@@ -56,8 +57,10 @@ OPTIONS = {
     "train": "--budget --config --data-dir --range --device --dry-run --json "
     "--max-bad --out --quiet --seed --set --size --threads"
     " --follow-links --no-labels DATA MODEL",
-    "traverse": "--amounts --component --data --data-dir --range --fit --for --label --out --seed --trust -n RUN",
-    "truncation": "--amounts --data-dir --range --fit --evaluator --features-net --for --out --samples --seed --trust DATA RUN",
+    "traverse": "--amounts --component --data --data-dir --range --fit --follow-links "
+    "--for --label --out --seed --trust -n RUN",
+    "truncation": "--amounts --data-dir --range --fit --follow-links "
+    "--evaluator --features-net --for --out --samples --seed --trust DATA RUN",
 }
 
 
