@@ -35,7 +35,7 @@ FOREIGN = {
 MAX_PIXELS = 50_000_000
 """Larger pictures are refused on their header alone, before a pixel is decoded."""
 
-MEMORY, MAX_RATIO = 300_000_000, 300
+MEMORY, MAX_RATIO = 300_000_000, 200
 """A picture may take so many bytes of memory while it is decoded, or so many times those of its file where that is more."""
 
 # In memory, with the copies that are made: measured, see benchmarks/bombs.py.
