@@ -64,6 +64,12 @@ def test_distinct_rows_stay_distinct(tmp_path: Path) -> None:
         assert len(loaded[:, 0].unique()) == len(loaded)
 
 
+def test_digits_beyond_float64_are_said() -> None:
+    ids = np.arange(60)[:, None] + np.array([[2**60, 5]])
+    assert any("rounded to 16 digits" in note for note in open_dataset(ids).notes)
+    assert not any("rounded" in note for note in open_dataset(ids - ids[0]).notes)
+
+
 def test_splits_do_not_depend_on_the_digits_stored() -> None:
     rows = _plain()
     few, all_ = open_dataset(rows.astype(np.float32)), open_dataset(rows)

@@ -130,9 +130,11 @@ def from_arrays(values: dict[str, Any], labels: dict[str, Any], name: str) -> Ra
     if len(shapes) > 1:
         raise DataError(f"the splits of '{name}' hold examples of different shapes: {sorted(shapes)}.")
     joined = next(iter(arrays.values())) if len(arrays) == 1 else np.concatenate(list(arrays.values()))
+    target, notes = _rows(joined) if joined.ndim == 2 else (_channels_first(joined), [])
     return Raw(
         name=name,
-        values=_rows(joined) if joined.ndim == 2 else _channels_first(joined),
+        values=target,
+        notes=notes,
         labels=np.concatenate([labels[split] for split in arrays if split in labels]) if labels else None,
         labelled=np.concatenate([np.full(len(array), split in labels) for split, array in arrays.items()]),
         splits={} if "" in arrays else consecutive({split: len(array) for split, array in arrays.items()}),
@@ -173,12 +175,15 @@ def _check_finite(array: np.ndarray) -> None:
             raise DataError(f"row {start + row}, {where} is {value}: remove or fill such values first.")
 
 
-def _rows(array: np.ndarray) -> np.ndarray:
+def _rows(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     with np.errstate(over="ignore"):
         rows = array.astype(np.float64)
-    if np.abs(rows).max() > LARGEST:
-        raise DataError(f"values reach {np.abs(rows).max():g}, more than {LARGEST:g}: rescale them.")
-    return rows
+    largest = np.abs(rows).max()
+    if largest > LARGEST:
+        raise DataError(f"values reach {largest:g}, more than {LARGEST:g}: rescale them.")
+    if array.dtype.kind in "iu" and largest > 2**53:
+        return rows, [f"warning: whole numbers up to {largest:.17g} are rounded to 16 digits: subtract what they share"]
+    return rows, []
 
 
 def _channels_first(array: np.ndarray) -> np.ndarray:
