@@ -179,6 +179,7 @@ def evaluate(
     """Measure a model with a frozen evaluator."""
     from .comparison import evaluator_of
     from .comparison.measure import measure_model
+    from .files import only_files
     from .metrics import Evaluator
     from .metrics.own import agreed, require_consent
 
@@ -198,6 +199,8 @@ def evaluate(
             if samples and judge.n != min(samples, *(len(judge.dataset.splits[split]) for split in ("train", "test"))):
                 raise UsageError(f"the evaluator in '{own}' compares {judge.n} samples: leave --samples out.")
         else:
+            if evaluator is None:
+                only_files(run)
             judge = Evaluator.build(dataset, own, samples=samples, progress=say)
     scores = measure_model(fitted, judge)
     if as_json:

@@ -178,6 +178,17 @@ def test_code_that_a_folder_brings_is_not_run_unasked(arena: Path, tmp_path: Pat
     with pytest.raises(RunError, match="--trust"):
         load(copy, "generate-fidelity")
     assert load(copy, "generate-fidelity", trust=True).name == "MyGAN"
+    own = load(copy, "generate-fidelity", trust=True).model
+    assert load_winner(copy, "generate-fidelity", own={"MyGAN": type(own)}).name == "MyGAN"  # at hand: nothing runs
+    (run,) = [run for run in record["runs"] if run["id"] == "MyGAN-0"]
+    for change, said in (
+        ({"status": "failed"}, "no finished run"),
+        ({"sha256": "0" * 64}, "not the run that was compared"),
+    ):
+        write_json(copy / "comparison.json", {**record, "runs": [{**run, **change}]})
+        with pytest.raises(RunError, match=said):
+            load(copy, "generate-fidelity", trust=True)
+    write_json(copy / "comparison.json", record)
     with (copy / "runs" / "MyGAN-0" / "model.py").open("a") as file:
         file.write("raise SystemExit('this ran')\n")
     with pytest.raises(RunError, match="not the code that this model was trained with"):

@@ -16,6 +16,7 @@ from genarena import comparison
 from genarena.data.fields import Dataset, Field, ImageSpec, VectorSpec
 from genarena.errors import RunError, UsageError
 from genarena.metrics import Evaluator
+from genarena.metrics.own import agreed, require_consent
 from genarena.own_code import load_class
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "my_features.py"
@@ -78,6 +79,19 @@ def test_code_runs_only_with_consent(data: Dataset, folder: Path, tmp_path: Path
     (tmp_path / "changed" / "user.py").write_text("raise SystemExit('ran')")
     with pytest.raises(RunError, match="is not the code that this feature space was made with"):
         Evaluator.load(tmp_path / "changed", data, trust=True)
+
+
+def test_consent_to_a_model_is_none_to_an_evaluator(data: Dataset, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"user.py', 34 lines, sha256 .*--features-net"):
+        require_consent(folder, agreed(None))
+    require_consent(folder, agreed(NET))
+    assert Evaluator.load(folder, data, trust=agreed(NET)).spaces["user"]
+    shutil.copytree(folder, tmp_path / "edited")
+    with (tmp_path / "edited" / "user.py").open("a") as file:
+        file.write("raise SystemExit('it ran')\n")
+    for refuse in (require_consent, lambda place, trust: Evaluator.load(place, data, trust=trust)):
+        with pytest.raises(RunError, match="brings its own Python code"):
+            refuse(tmp_path / "edited", agreed(NET))
 
 
 def test_only_the_space_of_the_user_may_bring_code(data: Dataset, folder: Path, tmp_path: Path) -> None:

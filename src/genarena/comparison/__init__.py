@@ -172,7 +172,9 @@ def compare(
 def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], None]) -> Plan:
     """Write plan and data, or check that the folder's can become these; returns what is to be done."""
     path = folder / "plan.json"
+    own = {c.name: c.own for c in plan.contenders}
     plan = Plan.from_json(json.loads(json.dumps(plan.to_json())))  # as it will be read again
+    plan = replace(plan, contenders=tuple(replace(c, own=own[c.name]) for c in plan.contenders))
     if path.exists():
         before = Plan.from_json(read_json(path))
         if before.fingerprint != plan.fingerprint:
@@ -262,10 +264,11 @@ def load_winner(
     See `winner_folder` and `load_model`; `own` are classes at hand, by contender.
     """
     run = winner_folder(folder, use, model)
+    plan = Plan.from_json(read_json(folder / "plan.json"))
+    known = next(((own or {}).get(cell.contender) for cell in plan.cells if cell.id == run.name), None)
     if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
-        asked = Plan.from_json(read_json(folder / "plan.json")).checkpoint if find_use(use).view == "all" else "last"
+        asked = plan.checkpoint if find_use(use).view == "all" else "last"
         checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
-    known = (own or {}).get(str(read_json(run / "config.json").get("model")))
     fitted = load_model(run, trust=trust, own=known, checkpoint=checkpoint, device=device)
     fitted.record["scores"] = _scores_of(run.name, read_comparison(folder))
     return fitted

@@ -293,6 +293,7 @@ def _save(key: str, part: Path, decoded: Decoded, good: int, grey: bool, content
     if decoded.measures is not None:
         with replacing(_measures_path(target)) as side:
             np.save(side, decoded.measures, allow_pickle=False)
+        record["measures"] = sha256_of(_measures_path(target))
     part.replace(target)
     write_json(target.with_suffix(".json"), record)  # last: readers believe what has a record
     return replace(decoded, values=_view(open_array(target), good, grey))
@@ -311,6 +312,8 @@ def _load(key: str, members: Sequence[Member]) -> Decoded | None:
         if values.shape != tuple(record["shape"]) or values.dtype != (np.float32 if record["deep"] else np.uint8):
             return None
         measures = open_array(_measures_path(path)) if record["deep"] else None
+        if measures is not None and record["measures"] != sha256_of(_measures_path(path)):
+            return None
         if measures is not None and (measures.dtype != MEASURES or len(measures) != record["good"]):
             return None
         if record["sha256"] != sha256_of(path) or record["content"] != _content(members):
