@@ -18,7 +18,7 @@ from .errors import RunError, StorageError, visible
 
 LARGEST_FILE = 20 * 10**9  # bytes, as all that follow
 LARGEST_JSON = 24 * 2**20
-LARGEST_YAML = 256 * 2**10
+LARGEST_YAML = 64 * 2**10
 LARGEST_CODE = 2**20
 LARGEST_HEADER = 4 * 2**20  # of a safetensors file: some ten thousand tensors
 MOST_VALUES = 1_000_000  # in one JSON document
@@ -277,7 +277,7 @@ def open_tensors(path: Path, most: int = LARGEST_FILE) -> Iterator[Any]:
         raise ValueError(str(error)) from None
 
 
-def sha256_of(path: Path) -> str:
-    """Of a regular file; raises as `open_regular` does."""
-    with open_regular(path) as file:
+def sha256_of(path: Path, most: int = LARGEST_FILE) -> str:
+    """Of a regular file of at most `most` bytes; raises as `open_regular` does."""
+    with open_regular(path, most) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

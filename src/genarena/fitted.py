@@ -512,7 +512,7 @@ def _calibration(path: Path, digest: str | None) -> np.ndarray | None:
     """The held-out scores that the record of a model's weights names by their sha256; None where it names none."""
     if digest is None and not path.exists():
         return None
-    if not path.is_file() or sha256_of(path) != digest:
+    if not path.is_file() or sha256_of(path, _LARGEST_CALIBRATION) != digest:
         raise RunError(f"'{path}' is not what was written with these weights: it is missing, or its sha256 differs.")
     scores = read_tensors(path, most=_LARGEST_CALIBRATION).get("anomaly_score")
     if scores is None or scores.ndim != 1 or not len(scores) or not finite({"anomaly_score": scores}):

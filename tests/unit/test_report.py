@@ -362,6 +362,19 @@ def test_pictures_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
     assert page.all("img") == []
 
 
+def test_one_picture_that_many_contenders_show_does_not_swell_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(folder / "x.png")
+    monkeypatch.setattr("genarena.report.build.MOST_EMBEDDED", 7000)  # one of them takes 5,600 characters
+    value = unplotted()
+    value["pictures"] = {"real": "x.png", "samples": {name: "x.png" for name in ("pca", "vae", "gan", "vaegan")}}
+    page = page_of(folder, value)
+    assert len(page.all("img")) == 2 and "left out: x.png, for the size of the page" in page.text
+
+
 def test_damaged_foreign_and_huge_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("<svg onload=alert(1)>")
     Image.new("RGB", (8, 8)).save(tmp_path / "jpeg.png", format="JPEG")

@@ -20,7 +20,7 @@ from genarena.errors import StorageError
 from genarena.files import write_atomic
 from genarena.report import plots
 from genarena.report.numbers import DASH, interval, number
-from genarena.report.pictures import Picture, embed_picture
+from genarena.report.pictures import MOST_EMBEDDED, Picture, embed_picture
 from genarena.report.schema import Better, Cell, Comparison, Contender, Metric, Run, Settle, Use, read_comparison
 
 FILENAME = "report.html"
@@ -270,16 +270,26 @@ class Gallery:
 def _galleries(comparison: Comparison, folder: Path) -> list[Gallery]:
     """The kinds of picture the comparison has, the real examples first among the samples."""
     galleries = []
+    left = MOST_EMBEDDED
+
+    def embed(name: str) -> Picture:
+        nonlocal left
+        picture = (
+            embed_picture(folder, name) if left > 0 else Picture(problem=f"left out: {name}, for the size of the page")
+        )
+        left -= len(picture.uri)
+        return picture
+
     for kind, (title, about, capability) in GALLERIES.items():
         named: dict[str, str] = getattr(comparison.pictures, kind)
         real = comparison.pictures.real if kind == "samples" else None
         if not named and not real:
             continue
-        figures = [Figure(None, embed_picture(folder, real))] if real else []
+        figures = [Figure(None, embed(real))] if real else []
         for contender in comparison.contenders:
             reason = contender.capabilities.get(capability) if capability else None
             if contender.name in named:
-                figures.append(Figure(contender.name, embed_picture(folder, named[contender.name])))
+                figures.append(Figure(contender.name, embed(named[contender.name])))
             elif reason:
                 figures.append(Figure(contender.name, Picture(problem=reason)))
         galleries.append(Gallery(kind, title, about, figures))

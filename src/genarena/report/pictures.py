@@ -14,6 +14,7 @@ from genarena.files import open_regular
 
 MAX_BYTES = 16 * 2**20
 MAX_PIXELS = 16_000_000
+MOST_EMBEDDED = 200_000_000  # characters of all pictures of a page together
 # Grids of photographs compress badly as PNG; above this many bytes near-lossless WebP keeps the page light.
 LOSSLESS_BYTES = 160_000
 # Below this width a picture is shown enlarged, so its pixels stay sharp; above, it is shrunk and has to be smoothed.
