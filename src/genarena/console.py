@@ -207,7 +207,7 @@ def _values(found: Mapping[str, Any]) -> str:
     levels = f", {found['levels']} levels" if found["levels"] else ""
     same = found["constant_share"]
     never = f"; {same:.1%} of the values of an example never change" if same else ""
-    return f"{found['minimum']:.6g} to {found['maximum']:.6g}{levels}{never}"
+    return f"{found['minimum']:.12g} to {found['maximum']:.12g}{levels}{never}"
 
 
 def _plain(value: Any) -> str:

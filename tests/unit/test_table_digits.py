@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from genarena import Detector, Encoder, kinds
-from genarena.data import Dataset, Loader, VectorSpec, open_dataset
+from genarena import Detector, Encoder, console, kinds
+from genarena.data import Dataset, Loader, VectorSpec, inspect_dataset, open_dataset
 from genarena.data.sources import vector_spec
 from genarena.data.splits import content_hashes
 from genarena.fit import fit, plan
@@ -62,6 +62,13 @@ def test_distinct_rows_stay_distinct(tmp_path: Path) -> None:
         assert len(np.unique(content_hashes(stored))) == 300
         loaded = Loader(data, batch_size=len(data.splits["train"]), seed=0, normalise=kinds.normalise).batch(0).x
         assert len(loaded[:, 0].unique()) == len(loaded)
+
+
+def test_inspect_shows_all_digits() -> None:
+    found = inspect_dataset(open_dataset(np.arange(300.0)[:, None] / 10 + 1.7e9))
+    assert found["values"]["maximum"] - found["values"]["minimum"] > 25
+    low, high = (float(word) for word in console._values(found["values"]).split(" to "))
+    assert high - low == found["values"]["maximum"] - found["values"]["minimum"]
 
 
 def test_digits_beyond_float64_are_said() -> None:
