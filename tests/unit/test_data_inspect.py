@@ -17,7 +17,7 @@ def test_digits():
     assert abs(mean - 0.305) < 0.01
     assert json.loads(json.dumps(report["fields"]["image"])) == {
         "spec": "image", "role": "target", "channels": 1, "height": 8, "width": 8, "levels": 17,
-        "value_range": [0, 16], "container": "uint8", "resized": False,
+        "value_range": [0, 16], "container": "uint8", "background": "", "resized": False,
     }  # fmt: skip
     assert sum(sum(counts.values()) for counts in report["classes"].values()) == 1797
     assert report["values"]["minimum"] == 0 and report["values"]["maximum"] == 16
