@@ -296,7 +296,7 @@ def inspect(
     from .console import inspection
     from .data import inspect_dataset
 
-    found = inspect_dataset(_open(data, size, value_range, data_dir, max_bad, no_labels, follow_links))
+    found = inspect_dataset(_open(data, size, value_range, data_dir, max_bad, no_labels, follow_links, splits=None))
     if as_json:
         show_json(found)
     else:
@@ -371,6 +371,8 @@ def _open(
     max_bad: float,
     no_labels: bool,
     follow_links: bool,
+    *,
+    splits: bool | None = True,
 ) -> Dataset:
     from .console import decoding_progress
     from .data import open_dataset
@@ -384,6 +386,7 @@ def _open(
             max_bad=max_bad,
             labels=not no_labels,
             follow_links=follow_links,
+            splits=splits,
             progress=progress,
         )
 

@@ -231,6 +231,19 @@ def test_one_image_is_enough_to_look_at(
     )
 
 
+def test_one_image_can_be_inspected(
+    bars: tuple[np.ndarray, np.ndarray], tmp_path: Path, genarena: Callable[..., Done]
+) -> None:
+    Image.fromarray(bars[0][7].squeeze()).save(tmp_path / "one.png")
+    found = json.loads(genarena("inspect", tmp_path / "one.png", "--json").out)
+    assert found["splits"] == {"train": 1, "val": 0, "test": 0}
+    assert "1 example(s): too few for splits, and to train on" in found["notes"]
+    assert genarena("inspect", tmp_path / "one.png").code == 0
+    for verb in (["train", "pca"], ["compare"]):
+        assert_is_told(genarena(*verb, tmp_path / "one.png", "--out", tmp_path / "out"), 3, "too few")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_was_noticed_in_the_data_is_told_before_training(
     bars: tuple[np.ndarray, np.ndarray], tmp_path: Path, genarena: Callable[..., Done]
 ) -> None:
@@ -472,12 +485,6 @@ def _empty_folder(folder: Path) -> Path:
     return folder / "empty"
 
 
-def _one_image(folder: Path) -> Path:
-    (folder / "one").mkdir()
-    Image.new("L", (8, 8)).save(folder / "one" / "a.png")
-    return folder / "one"
-
-
 def _labels_of_another_length(folder: Path) -> Path:
     np.savez(folder / "labels.npz", images=np.zeros((30, 8, 8), np.uint8), labels=np.zeros(29, int))
     return folder / "labels.npz"
@@ -503,7 +510,6 @@ def _nowhere(folder: Path) -> Path:
         (_neither_first_nor_last, ["(9, 10, 11)"]),
         (_broken_zip, ["images.zip"]),
         (_empty_folder, ["empty"]),
-        (_one_image, ["too few"]),
         (_labels_of_another_length, ["labels of shape (29,) for 30 examples"]),
         (_labels_out_of_range, ["label -1 in row 0"]),
         (_nowhere, ["does not exist"]),

@@ -49,13 +49,11 @@ def summary(dataset: Dataset) -> str:
 
 
 def _classes(dataset: Dataset) -> dict[str, dict[str, int]] | None:
-    spec = dataset.schema.label
-    if spec is None:
+    spec, name = dataset.schema.label, dataset.schema.label_name
+    if spec is None or name is None:
         return None
-    counts = {
-        split: np.bincount(dataset.labels(split), minlength=len(spec.classes))  # type: ignore[arg-type]
-        for split in dataset.splits
-    }
+    labels = {split: np.asarray(dataset.fields[name].values)[rows] for split, rows in dataset.splits.items()}
+    counts = {split: np.bincount(own[own >= 0], minlength=len(spec.classes)) for split, own in labels.items()}
     return {name: {split: int(n[i]) for split, n in counts.items()} for i, name in enumerate(spec.classes)}
 
 

@@ -23,7 +23,7 @@ from .pictures import SUFFIXES, refit, vanishes
 from .public import PUBLIC, read_public
 from .ranges import CODES, Reading, decide, decide_like, filled, measure, to_codes, whole_steps
 from .raw import Progress, Raw
-from .splits import make_splits
+from .splits import FEWEST, make_splits
 from .table import read_table
 
 SMALLEST_SIDE = 8
@@ -44,7 +44,7 @@ def open_dataset(
     value_range: tuple[float, float] | None = None,
     labels: bool = True,
     follow_links: bool = False,
-    splits: bool = True,
+    splits: bool | None = True,
     progress: Progress | None = None,
     like: Spec | None = None,
     fit: bool = False,
@@ -74,9 +74,9 @@ def open_dataset(
         Whether to look for labels. Where the data have some, examples without one belong to no split.
     follow_links : bool
         Whether to follow links out of a folder of images, and links to folders in it.
-    splits : bool
-        Whether to make splits, which needs three examples at least. Without, all are in ``train``: to look at, not to
-        train on.
+    splits : bool, optional
+        Whether to make splits, which needs three examples at least; None makes them where there are so many. Without, all are
+        in ``train``: to look at, not to train on.
     progress : callable, optional
         Called as ``progress(stage, done, total)`` while files are decoded.
     like : ImageSpec or VectorSpec, optional
@@ -208,7 +208,7 @@ def _read_path(
 
 
 def _assemble(
-    raw: Raw, options: PictureOptions, value_range: Reading | None, split: bool, like: Spec | None, fit: bool
+    raw: Raw, options: PictureOptions, value_range: Reading | None, split: bool | None, like: Spec | None, fit: bool
 ) -> Dataset:
     name = "image" if raw.values.ndim == 4 else "vector"
     if name == "vector" and isinstance(like, ImageSpec):
@@ -223,10 +223,12 @@ def _assemble(
         values, spec, notes = _images(raw, options, value_range, like if isinstance(like, ImageSpec) else None, fit)
     labels, classes, found = _labels(raw) if options.labels and raw.labels is not None else (None, (), [])
     notes += found
-    if split:
+    if split or (split is None and len(values) >= FEWEST):
         splits, made = _splits(values, raw.splits, labels)
     else:
         splits, made = {"train": np.arange(len(values)), **dict.fromkeys(("val", "test"), np.arange(0))}, []
+        if split is None:
+            made = [f"{len(values)} example(s): too few for splits, and to train on"]
     if isinstance(spec, ImageSpec) and like is not None:
         target: Spec = spec
     elif isinstance(spec, ImageSpec):

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 
+FEWEST = 3  # examples: one a split
 TEST_SHARE, VAL_SHARE, LARGEST = 0.2, 0.1, 5_000
 
 
@@ -70,7 +71,7 @@ def make_splits(
         if splits:
             notes.append(f"only {' and '.join(splits)} examples were given: pooled and split anew by content")
         splits = {"train": np.flatnonzero(usable)}
-    needed = 3 - sum(name in splits for name in ("val", "test"))
+    needed = FEWEST - sum(name in splits for name in ("val", "test"))
     if len(splits["train"]) < needed:
         raise DataError(
             f"{len(splits['train'])} example(s) are too few: train, val and test need at least one each, so give "
