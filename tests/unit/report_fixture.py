@@ -75,6 +75,8 @@ def comparison() -> dict[str, Any]:
             "budget": "20k images",
             "views": ["all", "detect"],
             "hidden": ["4"],
+            "default_budget": "50k images",
+            "below_default": True,
             "device": "cpu",
             "threads": 2,
         },
@@ -262,6 +264,7 @@ def _uses() -> list[dict[str, Any]]:
             aim="draw examples as varied as the data",
             converged=False,
             moving=["vae"],
+            convergence="The curve of vae would pass its lead.",
             reason="vae reaches 89 % of real digits; the adversarial contenders leave some styles out.",
         ),
         _use(

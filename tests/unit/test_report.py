@@ -155,7 +155,9 @@ def test_what_would_settle_open_verdicts_is_told(tmp_path: Path) -> None:
     detect["settle"] = {"seeds": 5, "command": None}
     assert "call genarena.compare again with seeds=5." in page_of(tmp_path, value).text
     value["uses"] = [stuck]
+    stuck["provisional"] = True
     text = page_of(tmp_path, value).text
+    assert "▲vae leads, by figures that decide nothing" in text
     assert "1 of 1 use is undecided" in text and "what may settle" not in text and "more seeds that" not in text
     value["uses"] = comparison()["uses"][:2]
     text = page_of(tmp_path, value).text
@@ -170,6 +172,8 @@ def test_what_weakens_a_verdict_stands_beside_it(rendered: Page) -> None:
         "2 runs raised an alarm or a warning",
         "Not converged: ▲vae still moved when the budget ended (Generate: diversity).",
         "Hidden from training, to see who notices what it never saw: class 4, with every seed.",
+        "Not known to have converged: Detect;",
+        "some run saw fewer images than these data get by default (50k images)",
         "3 exact copies across splits: test also in train.",
         "1 file could not be used",
         "2 notes on how the data were read",
@@ -179,6 +183,7 @@ def test_what_weakens_a_verdict_stands_beside_it(rendered: Page) -> None:
     data = text[text.index("About the data") :]
     assert "Exact copies: 12 within train, 3 test also in train." in data and "17 grey levels." in data
     assert "Whether training had come to rest was not watched for it." in text  # detect has no curve
+    assert "The curve of vae would pass its lead." in text
 
 
 def test_nothing_is_claimed_where_a_file_says_nothing(tmp_path: Path) -> None:
