@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
-from .checkpoint import write_tensors
+from .checkpoint import Best, write_tensors
 from .errors import GenarenaError
-from .files import read_json, remove, sha256_of, write_json
+from .files import read_record, remove, sha256_of, write_json
 
 CRITERION = "fd"
 WEIGHTS = "best.safetensors"
@@ -42,10 +42,10 @@ def keep_best(folder: Path, value: float, images: int, weights: Mapping[str, Ten
 def read_best(folder: Path) -> dict[str, Any] | None:
     """The record of the weights kept, with their ``fd``, ``images`` and ``sha256``; None where there are no intact ones."""
     try:
-        record = read_json(folder / RECORD)
+        record = read_record(folder / RECORD, Best)
         intact = record["sha256"] == sha256_of(folder / WEIGHTS)
-        return record if intact and math.isfinite(record[CRITERION]) else None
-    except (GenarenaError, OSError, KeyError, TypeError):
+        return record if intact else None
+    except (GenarenaError, OSError):
         return None
 
 

@@ -7,9 +7,11 @@ is made, and nothing is ever unpickled.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -26,11 +29,13 @@ from .files import (
     LARGEST_FILE,
     LARGEST_HEADER,
     LARGEST_JSON,
+    Record,
+    Text,
     only_files,
     open_tensors,
     parse_json,
     read_bytes,
-    read_json,
+    read_record,
     remove,
     remove_partial,
     replacing,
@@ -43,6 +48,7 @@ from .files import (
 FORMAT = 1
 KEEP = 2
 _MANIFEST = "MANIFEST.json"
+_ROUND = re.compile("0|[1-9][0-9]{0,17}")  # a checkpoint's folder, as it is written; others are somebody else's
 _FILES = frozenset({"model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json"})
 
 
@@ -56,13 +62,83 @@ class Checkpoint:
     optimizer: Mapping[str, Tensor]
 
 
+class Data(Record):
+    name: Text = ""
+    fingerprint: str = ""
+
+
+class RunConfig(Record):
+    """``config.json``, of a run or a saved model."""
+
+    format: int = Field(ge=1)
+    model: str
+    code: Text | None = None
+    config: dict[str, Any]
+    fields: dict[str, Any] = Field(alias="schema")
+    data: Data = Data()
+    seed: int = Field(0, ge=0, lt=2**63)
+    device: str = "cpu"
+    budget: str = ""
+    versions: dict[str, str] = Field({})
+    threads: int = Field(1, ge=1, le=4096)
+    every: int = Field(1, ge=1)
+    expected_seconds: float = Field(0, ge=0)
+    continued: list[dict[str, str]] = Field([])
+    sha256: str = ""
+
+
+class Episode(Record):
+    name: str
+    images: int
+    until: int | None = None
+    text: Text
+
+
+class Best(Record):
+    """``best.json``."""
+
+    fd: float
+    images: int
+    sha256: str
+
+
+class Result(Record):
+    """``result.json``."""
+
+    sha256: str
+    budget: str
+    images: int = Field(ge=0)
+    seconds: float = Field(ge=0)
+    cpu_seconds: float = Field(ge=0)
+    rollbacks: int = Field(ge=0)
+    peak_memory_mb: float
+    parameters: dict[str, int]
+    warnings: list[Text]
+    alarms: list[Episode] = Field([])
+    best: Best | None = None
+
+
+class State(Record):
+    """``state.json`` of a checkpoint: where training stands, see `trainer.Progress`."""
+
+    round: int = Field(ge=0)
+    batches: int = Field(0, ge=0)
+    images: int = Field(0, ge=0)
+    seconds: float = Field(0, ge=0)
+    cpu_seconds: float = Field(0, ge=0)
+    rate: float = Field(1, gt=0, le=1)
+    skips: int = Field(0, ge=0)
+    rollbacks: int = Field(0, ge=0)
+    milestone: int = Field(0, ge=0)
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file as a whole; raises `OSError` where the disk refuses."""
     with replacing(path) as partial:
         try:
             save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, partial)
         except SafetensorError as error:  # its writer hides the system's error number
-            raise OSError(str(error)) from None
+            raise OSError(errno.EIO, str(error)) from None
 
 
 def read_tensors(
@@ -115,6 +191,14 @@ class RunFolder:
         self.model = self.path / "model.safetensors"
         self.result = self.path / "result.json"
 
+    def read_config(self) -> dict[str, Any]:
+        """What ``config.json`` holds; raises `RunError` where it is no record of a run, or a newer genarena's."""
+        return read_record(self.config, RunConfig, FORMAT)
+
+    def read_result(self) -> dict[str, Any]:
+        """What ``result.json`` holds; raises `RunError` where it is no record of a finished run."""
+        return read_record(self.result, Result)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder for this process; the system frees it however the process ends.
@@ -148,7 +232,8 @@ class RunFolder:
         """Rounds that have a checkpoint folder, newest first."""
         if not self.checkpoints.is_dir():
             return []
-        return sorted((int(p.name) for p in self.checkpoints.iterdir() if p.name.isdecimal()), reverse=True)
+        names = (p.name for p in self.checkpoints.iterdir() if _ROUND.fullmatch(p.name) and p.is_dir())
+        return sorted(map(int, names), reverse=True)
 
     def commit(self, checkpoint: Checkpoint, step: int, milestone: int | None = None) -> None:
         """Write a checkpoint, then drop all but the newest `KEEP` and the milestone.
@@ -202,7 +287,7 @@ class RunFolder:
         for name, entry in files.items():
             if _entry(folder / name) != entry:
                 raise RunError(f"'{folder / name}' is not what was written (size or sha256 differs).")
-        if read_json(folder / "state.json").get("round") != step:
+        if read_record(folder / "state.json", State)["round"] != step:
             raise RunError(f"'{folder}' holds another step than its name says.")
 
     def load(self, step: int, model: Mapping[str, Tensor], ema: Mapping[str, Tensor]) -> Checkpoint:
@@ -210,7 +295,7 @@ class RunFolder:
         self.verify(step)
         folder = self.checkpoints / str(step)
         return Checkpoint(
-            read_json(folder / "state.json"),
+            read_record(folder / "state.json", State),
             read_tensors(folder / "model.safetensors", model),
             read_tensors(folder / "ema.safetensors", ema),
             read_tensors(folder / "optimizer.safetensors", most=_most_moments(model)),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+import typer.core
 
 from . import __version__, cli_latent, cli_model
 from .cli_common import (
@@ -35,7 +36,7 @@ from .cli_common import (
     show_json,
     tell_opened,
 )
-from .errors import EXIT_CODES, GenarenaError, IncompleteError, StorageError, UsageError, one_line
+from .errors import EXIT_CODES, STOPPED, GenarenaError, IncompleteError, StorageError, UsageError, one_line
 from .settings import add_settings, read_settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ PANELS = {  # of the help page, by where a verb is written
 
 
 class Verbs(typer.core.TyperGroup):
-    """The verbs by what they are for, in the order they are written in."""
+    """The verbs by what they are for, in the order they are written in; one ends well only where it says so itself."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section a panel."""
@@ -62,6 +63,16 @@ class Verbs(typer.core.TyperGroup):
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SystemExit as end:
+            if end.code in STOPPED:
+                raise
+            raise UsageError(
+                f"the model's own code ended the program (sys.exit, {end.code!r}): take that out."
+            ) from None
 
 
 app = typer.Typer(
@@ -409,8 +420,8 @@ def main() -> None:
         where = f": '{os.fsdecode(error.filename)}'" if isinstance(error.filename, str | bytes) else ""
         _end(f"{error.strerror or one_line(error)}{where}.", StorageError.exit_code)
     except SystemExit as end:  # typer turns Ctrl-C into one too
-        if end.code in (130, 143):
-            _end("stopped; what was begun is saved, and the same command goes on from here.", end.code)
+        if end.code in STOPPED:
+            _end("stopped; what was begun is saved, and the same command goes on from here.", int(end.code or 0))
         raise
 
 

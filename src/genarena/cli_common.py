@@ -76,6 +76,10 @@ DataDir = Annotated[Path | None, typer.Option(help="Where public sets lie (defau
 
 
 opened: list[Dataset] = []  # by the verb that runs, of a model's data
+RECORDS = (
+    *("config.json", "result.json", "best.json", "plan.json", "comparison.json", "evaluator.json", "dataset.json"),
+    *("export.json", "failure.json", "state.json", "MANIFEST.json"),
+)  # names of what genarena writes of its own work
 
 
 def _seed(value: int) -> int:
@@ -169,14 +173,22 @@ def at_least_one(n: int) -> None:
         raise UsageError(f"n={n}: ask for at least one.")
 
 
-def check_out(path: Path, allowed: tuple[str, ...]) -> None:
-    """Refuse a file that cannot be written before anything is computed for it."""
+def check_out(path: Path, allowed: tuple[str, ...], data: str | None = None) -> None:
+    """Refuse a file that cannot be written, or would replace a record of ours or the data, before anything is computed."""
+    from .files import check_writable
+
     if path.suffix not in allowed:
         raise UsageError(f"'{path}' has no format known here: use {' or '.join(allowed)}.")
     if path.is_dir():
         raise UsageError(f"'{path}' is a folder: name a file.")
     if not path.parent.is_dir():
         raise UsageError(f"the folder '{path.parent}' does not exist.")
+    there = path.resolve()
+    if there.exists() and (there.name in RECORDS or (data and Path(data).resolve() in (there, *there.parents))):
+        raise UsageError(
+            f"'{path}' would replace {'a record' if there.name in RECORDS else 'the data'}: name another file."
+        )
+    check_writable(path.parent)
 
 
 def check_folder(path: Path) -> None:

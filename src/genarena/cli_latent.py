@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +32,8 @@ from .cli_common import (
     stored,
 )
 from .errors import DataError, UsageError, did_you_mean
+from .files import replacing, write_atomic, write_json
+from .text import csv_text
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -69,7 +70,7 @@ def interpolate(
     at_least_one(n)
     fitted = load_run(run, use, trust, model=model)
     pictures = ".png" in fitted.kind.SUFFIXES
-    check_out(out, (*fitted.kind.SUFFIXES, ".gif") if pictures else fitted.kind.SUFFIXES)
+    check_out(out, (*fitted.kind.SUFFIXES, ".gif") if pictures else fitted.kind.SUFFIXES, data)
     if data is None:
         fitted.require("sample")
         ends = fitted.latents(2 * n, seed)
@@ -97,7 +98,8 @@ def _animate(fitted: FittedModel, paths: Any, out: Path) -> None:
     pictures = [fitted.kind.picture(paths[:, t], fitted.spec, min(8, len(paths))) for t in range(paths.shape[1])]
     frames = [Image.fromarray(enlarged(picture, fitted.spec)) for picture in pictures]
     frames += frames[-2:0:-1]
-    frames[0].save(out, save_all=True, append_images=frames[1:], duration=100, loop=0)
+    with replacing(out) as partial:
+        frames[0].save(partial, save_all=True, append_images=frames[1:], duration=100, loop=0)
     show(out)
 
 
@@ -133,7 +135,7 @@ def edit(
         raise UsageError("--against names the class that --attribute CLASS leads away from: give both.")
     far = _numbers(amounts)
     fitted = load_run(run, use, trust, model=model)
-    check_out(out, fitted.kind.SUFFIXES)
+    check_out(out, fitted.kind.SUFFIXES, data)
     latent.require_decoder(fitted)
     dataset = open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links)
     values, labels = _split(dataset, "test", n)
@@ -203,7 +205,7 @@ def traverse(
     far = _numbers(amounts)
     at_least_one(n)
     fitted = load_run(run, use, trust, model=model)
-    check_out(out, fitted.kind.SUFFIXES)
+    check_out(out, fitted.kind.SUFFIXES, data)
     values = (
         None
         if data is None
@@ -243,7 +245,7 @@ def invert(
     from .comparison.measure import alternate
 
     fitted = load_run(run, use, trust, model=model)
-    check_out(out, fitted.kind.SUFFIXES)
+    check_out(out, fitted.kind.SUFFIXES, data)
     values, labels = _split(
         open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links), "test", n
     )
@@ -326,7 +328,7 @@ def truncation(
     from .metrics.own import agreed, require_consent
 
     far = [None if word.strip() == "none" else _numbers(word, TRUNCATIONS)[0] for word in amounts.split(",")]
-    check_out(out, (".json",))
+    check_out(out, (".json",), data)
     allowed = agreed(features_net)
     if evaluator is not None:
         require_consent(evaluator, allowed)  # before the model's code runs
@@ -340,7 +342,7 @@ def truncation(
         with tempfile.TemporaryDirectory() as folder:
             judge = Evaluator.build(dataset, Path(folder), samples=samples, progress=say)
     rows = latent.truncation_curve(fitted, judge, far, seed)
-    out.write_text(json.dumps({"evaluator": judge.hash, "n": judge.n, "curve": rows}, indent=1) + "\n")
+    write_json(out, {"evaluator": judge.hash, "n": judge.n, "curve": rows})
     _table(rows)
     show(out)
 
@@ -410,24 +412,22 @@ def density_ratio(
     as_json: Json = False,
 ) -> None:
     """What its discriminator says of p(x) / q(x), data over fakes, of test examples; with a check of its calibration."""
-    import csv
     from dataclasses import asdict
 
     import numpy as np
 
     from . import latent
 
-    check_out(out, (".csv",))
+    check_out(out, (".csv",), data)
     fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit, told=True, follow_links=follow_links)
     found = latent.calibrate(fitted, dataset, seed)
     log_ratios = latent.log_ratio(fitted, *_split(dataset, "test"))
-    with out.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["row", "log_ratio", "ratio", "calibrated_ratio"])
-        for row, logit in zip(dataset.splits["test"], log_ratios, strict=True):
-            ratios = (logit, np.exp(logit), np.exp(found(logit)))
-            writer.writerow([row, *(f"{number:.6g}" for number in ratios)])
+    lines: list[list[Any]] = [["row", "log_ratio", "ratio", "calibrated_ratio"]]
+    for row, logit in zip(dataset.splits["test"], log_ratios, strict=True):
+        ratios = (logit, np.exp(logit), np.exp(found(logit)))
+        lines.append([row, *(f"{number:.6g}" for number in ratios)])
+    write_atomic(out, csv_text(lines))
     if as_json:
         show_json(asdict(found))
         return

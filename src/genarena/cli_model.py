@@ -33,6 +33,7 @@ from .cli_common import (
     write_csv,
 )
 from .errors import UsageError, one_of
+from .files import write_arrays
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -89,7 +90,7 @@ def reconstruct(
     if n is not None:
         at_least_one(n)
     fitted = load_run(run, use, trust, model=model)
-    check_out(out, fitted.kind.SUFFIXES)
+    check_out(out, fitted.kind.SUFFIXES, data)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     values = stored(dataset)[: n or (32 if out.suffix == ".png" else None)]
     restored = fitted.reconstruct(values)
@@ -112,9 +113,7 @@ def encode(
     """Codes of examples, in the data's order, with the labels and files where there are any."""
     import numpy as np
 
-    from .files import replacing
-
-    check_out(out, (".npz", ".csv"))
+    check_out(out, (".npz", ".csv"), data)
     fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     codes = fitted.encode(stored(dataset))
@@ -129,8 +128,7 @@ def encode(
             arrays["labels"] = np.asarray(dataset.fields[dataset.schema.label_name].values)
         if dataset.files:
             arrays["files"] = np.array(dataset.files)
-        with replacing(out) as new:
-            np.savez_compressed(new, **arrays)  # type: ignore[arg-type]
+        write_arrays(out, **arrays)
     show(out)
 
 
@@ -148,7 +146,7 @@ def detect(
     follow_links: FollowLinks = False,
 ) -> None:
     """Anomaly scores (higher is stranger) with conformal p-values from held-out normal examples."""
-    check_out(out, (".csv",))
+    check_out(out, (".csv",), data)
     fitted = load_run(run, use, trust, model=model)
     dataset = open_like(fitted, data, data_dir, value_range, fit, splits=False, follow_links=follow_links)
     scores = fitted.anomaly_score(stored(dataset))

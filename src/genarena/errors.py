@@ -26,6 +26,9 @@ EXIT_CODES = {
 }
 
 
+STOPPED = (130, 143)  # by a signal, which `sys.exit` in somebody's code is not
+
+
 class GenarenaError(Exception):
     """Base of every error whose cause is not a bug."""
 

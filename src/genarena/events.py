@@ -15,11 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import Field
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 
 from .errors import RunError, visible
-from .files import append_to, check_values, open_regular, read_bytes
+from .files import Record, Text, append_to, as_record, check_values, open_regular, parse_json, read_bytes
 from .text import encodable, plain
 
 _LARGEST = 16 * 2**20  # bytes: some ten thousand records; a run writes hundreds
@@ -59,6 +60,19 @@ class Event:
         record = asdict(self)
         record["numbers"] = {k: v if math.isfinite(v) else None for k, v in self.numbers.items()}
         return json.dumps({k: v for k, v in record.items() if v not in ("", {})}, allow_nan=False)
+
+
+class EventRecord(Record):
+    """A line of ``events.jsonl``: what `Event.to_json` writes, of which any key may be missing."""
+
+    kind: str = ""
+    round: int = Field(0, ge=0)
+    images: int = Field(0, ge=0)
+    seconds: float = Field(0, ge=0)
+    cpu_seconds: float = Field(0, ge=0)
+    numbers: dict[str, float | None] = Field({})
+    text: Text = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,10 +124,9 @@ def read_events(path: Path) -> list[dict[str, Any]]:
 def _record(line: bytes) -> dict[str, Any] | None:
     """What a line holds, or None where it is torn or damaged."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        return as_record(parse_json(line), EventRecord, "")
+    except (ValueError, RecursionError, RunError):
         return None
-    return record if isinstance(record, dict) else None
 
 
 def episodes(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

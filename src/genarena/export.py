@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
@@ -12,12 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import __version__
 from .errors import CapabilityError, UsageError, visible
-from .files import replacing, write_atomic
+from .files import claim, filling, sha256_of, write_arrays, write_atomic, write_json
 from .fitted import FittedModel, copy_of
 from .game import Model
 
 FORMATS = ("torch", "onnx")
+RECORD = "export.json"  # of what was written, so that the folder is known as ours
 
 
 RUNNER = '''"""This model with NumPy and ONNX Runtime alone: ``python run.py`` decodes the latents in run.npz."""
@@ -81,7 +84,7 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
         raise UsageError(f"format '{unknown.pop()}' is unknown: {', '.join(FORMATS)}.")
     if "onnx" in formats:
         _require_onnx()
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, RECORD, "export")
     model = copy_of(fitted.model).requires_grad_(False)  # the one that serves stays where it is
     can = fitted.capabilities()
     x = torch.zeros(2, *fitted.spec.shape)
@@ -92,28 +95,41 @@ def export(fitted: FittedModel, folder: Path, formats: tuple[str, ...] = FORMATS
         parts = {"decode": torch.zeros(2, z.shape[1]), **parts}
     if not parts:
         raise CapabilityError(f"{fitted.name} has nothing to export: it neither decodes nor encodes.")
-    written = []
-    for method, example in parts.items():
-        network = _Part(model, method).eval()
-        batch = {0: torch.export.Dim("batch", min=1)}
+    with filling(folder, RECORD) as new:
+        names = [
+            name for method, example in parts.items() for name in _write(fitted, model, method, example, formats, new)
+        ]
+        if "onnx" in formats and "decode" in parts:
+            latents = fitted.latents(DRAWS) if samples else np.zeros((DRAWS, z.shape[1]), np.float32)
+            scale, offset = fitted.kind.units(fitted.spec)
+            write_arrays(new / "run.npz", latents=latents, scale=scale, offset=offset)
+            write_atomic(new / "run.py", RUNNER.encode())
+            names += ["run.npz", "run.py"]
+        files = {path.name: sha256_of(path) for path in sorted(new.iterdir())}
+        write_json(new / RECORD, {"format": 1, "genarena": __version__, "model": fitted.name, "files": files})
+    return [folder / name for name in names]
+
+
+def _write(
+    fitted: FittedModel, model: Model, method: str, example: Tensor, formats: tuple[str, ...], folder: Path
+) -> list[str]:
+    """One method's networks; the names of their files."""
+    network = _Part(model, method).eval()
+    batch = {0: torch.export.Dim("batch", min=1)}
+    with _explained(fitted, method):
+        program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
+    for node in program.graph.nodes:  # which say where on this machine the source of each lies
+        node.meta.pop("stack_trace", None)
+    names = []
+    if "torch" in formats:
+        content = io.BytesIO()  # its own writer hides what a disk refuses
+        torch.export.save(program, content)
+        write_atomic(folder / f"{method}.pt2", content.getvalue())
+        names.append(f"{method}.pt2")
+    if "onnx" in formats:
         with _explained(fitted, method):
-            program = torch.export.export(network, (example,), dynamic_shapes=(batch,))
-        for node in program.graph.nodes:  # which say where on this machine the source of each lies
-            node.meta.pop("stack_trace", None)
-        if "torch" in formats:
-            torch.export.save(program, folder / f"{method}.pt2")
-            written.append(folder / f"{method}.pt2")
-        if "onnx" in formats:
-            with _explained(fitted, method):
-                written.append(_onnx(network, example, batch, folder / f"{method}.onnx"))
-    if "onnx" in formats and "decode" in parts:
-        latents = fitted.latents(DRAWS) if samples else np.zeros((DRAWS, z.shape[1]), np.float32)
-        scale, offset = fitted.kind.units(fitted.spec)
-        with replacing(folder / "run.npz") as new:
-            np.savez(new, latents=latents, scale=scale, offset=offset)
-        write_atomic(folder / "run.py", RUNNER.encode())
-        written += [folder / "run.npz", folder / "run.py"]
-    return written
+            names.append(_onnx(network, example, batch, folder / f"{method}.onnx").name)
+    return names
 
 
 @contextmanager

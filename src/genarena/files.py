@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 import secrets
 import shutil
@@ -12,7 +13,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
+
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 
 from .errors import RunError, StorageError, visible
 
@@ -22,6 +25,7 @@ LARGEST_YAML = 64 * 2**10
 LARGEST_CODE = 2**20
 LARGEST_HEADER = 4 * 2**20  # of a safetensors file: some ten thousand tensors
 MOST_VALUES = 1_000_000  # in one JSON document
+MOST_DIGITS = 40  # of a whole number in it; seeds have twenty
 _PARTIAL = ".partial-"  # begins the names of what is being written
 
 
@@ -58,6 +62,9 @@ def replacing(path: Path) -> Iterator[Path]:
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         partial.replace(path)
+    except OSError as error:
+        _name(error, path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -77,8 +84,57 @@ def filling(folder: Path, last: str) -> Iterator[Path]:
         for file in sorted(partial.iterdir(), key=lambda file: (file.name == last, file.name)):
             with replacing(folder / file.name) as new:
                 file.replace(new)
+    except OSError as error:
+        _name(error, folder)
+        raise
     finally:
         shutil.rmtree(partial)
+
+
+def _name(error: OSError, path: Path) -> None:
+    """Say where: a writer names its part, or nothing."""
+    if error.errno is not None:
+        error.filename = os.fspath(path)
+
+
+def claim(folder: Path, record: str, what: str, *before: str) -> None:
+    """Make a folder to write into, and refuse one with files of others before anything is computed for it.
+
+    Ours is what is empty, hidden files left out, or holds a `record`; files called `before` may come before that.
+
+    Raises
+    ------
+    RunError
+        Where it holds other files.
+    StorageError
+        Where it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        check_writable(folder)
+    except OSError as error:
+        raise StorageError(f"the folder '{folder}' cannot be written: {error.strerror or error}.") from None
+    if record not in names and names - set(before):
+        raise RunError(f"'{folder}' holds files, but no {what}: choose an empty folder.")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise `OSError` where a folder takes no file; a full disk takes its name, and no byte of it."""
+    partial = folder / f"{_PARTIAL}{secrets.token_hex(4)}"
+    try:
+        partial.write_bytes(b"0")
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_arrays(path: Path, **arrays: Any) -> None:
+    """Write an ``.npz`` file as a whole."""
+    import numpy as np
+
+    content = io.BytesIO()  # where the disk refuses, a zip file half written raises anything but that
+    np.savez_compressed(content, **arrays)
+    write_atomic(path, content.getvalue())
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -225,7 +281,58 @@ def parse_json(text: str | bytes) -> Any:
     """
     text = text if isinstance(text, str) else text.decode()
     check_values(text)
-    return json.loads(text, parse_constant=lambda _: None)
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_finite, parse_int=_whole)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a whole number of {len(text)} digits")
+    return int(text)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it is no text")
+    return value
+
+
+Text = Annotated[str, PlainValidator(_text)]  # names of files may hold bytes that are no Unicode, which `str` refuses
+
+
+class Record(BaseModel):
+    """The form of a JSON record: types are strict, numbers finite, and keys it does not name are left alone."""
+
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, protected_namespaces=())
+
+
+def read_record(path: Path, form: type[Record], newest: int | None = None) -> dict[str, Any]:
+    """Read JSON of a known form; raises `RunError` as `read_json` and `as_record` do."""
+    return as_record(read_json(path), form, f"'{path}'", newest)
+
+
+def as_record(value: Any, form: type[Record], what: str, newest: int | None = None) -> dict[str, Any]:
+    """`value` as it is, where it has the form.
+
+    Raises
+    ------
+    RunError
+        Calling it `what`: where its ``format`` is above the `newest` known, or something in it has another form.
+    """
+    written = value.get("format") if isinstance(value, dict) else None
+    if newest is not None and type(written) is int and written > newest:
+        raise RunError(f"{what} was written by a newer genarena: upgrade to read it (format {written}).")
+    try:
+        form.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(f" {part}:" for part in first["loc"])
+        raise RunError(f"{what} is not a record that genarena wrote:{place[:200]} {first['msg']}.") from None
+    return value
 
 
 def check_values(text: str) -> None:

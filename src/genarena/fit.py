@@ -22,9 +22,9 @@ from .best import CRITERION, forget_best, keep_best, read_best
 from .budget import Budget
 from .checkpoint import FORMAT, RunFolder, write_tensors
 from .data import Dataset, Loader, Schema
-from .errors import RunError, UsageError, one_of, whole
+from .errors import STOPPED, RunError, TrainingError, UsageError, one_of, whole
 from .events import JsonConsole, JsonLines, Live, Sink, episodes, read_events
-from .files import read_json, remove, replacing, sha256_of, write_atomic, write_json
+from .files import claim, remove, replacing, sha256_of, write_atomic, write_json
 from .fitted import BATCH, CALIBRATION, FittedModel, build, load_model
 from .game import Game, Model
 from .kinds import kind_of, normalise
@@ -196,15 +196,25 @@ def fit(
         with reproducible(plan.device), own_threads(threads):
             return _fit_locked(plan, run, threads, None, "quiet", checkpoint_seconds)
     look = functools.partial(_look, plan, run, pictures, monitor)
+    claim(run.path, "config.json", "run", "worker.log", "failure.json")  # those of the cell of a comparison
+    if run.config.exists():
+        run.read_config()  # refuses what is somebody else's before anything is written beside it
     with own_threads(threads), run.lock(), reproducible(plan.device):
-        return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
+        try:
+            return _fit_locked(plan, run, threads, look, show, checkpoint_seconds)
+        except SystemExit as end:
+            if end.code in STOPPED:
+                raise
+            raise TrainingError(
+                f"the model's own code ended the program (sys.exit, {end.code!r}): take that out."
+            ) from None
 
 
 def _fit_locked(
     plan: Plan, run: RunFolder, threads: int | None, look: Monitor | None, show: str, checkpoint_seconds: float
 ) -> FittedModel:
     trainer_of = _train if issubclass(plan.model_class, Game) else _fit_closed_form
-    previous = read_json(run.config) if run.config.exists() else None
+    previous = run.read_config() if run.config.exists() else None
     record = dict(plan.record) if previous is None else _continue(plan, run, previous, threads)
     if previous is not None and _is_finished(run, record):
         return load_model(run.path, own=plan.model_class, device=plan.device)
@@ -215,10 +225,9 @@ def _fit_locked(
 
 def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int | None) -> dict[str, Any]:
     """Check that a run goes on with the arguments it began with; only a larger budget is new."""
-    if previous.get("format", 0) > FORMAT:
-        raise RunError(f"'{run.path}' was written by a newer genarena: upgrade to go on with it.")
-    if previous.get("schema"):  # as this release writes it
-        previous["schema"] = json.loads(json.dumps(Schema.from_json(previous["schema"]).to_json()))
+    previous["schema"] = json.loads(json.dumps(Schema.from_json(previous["schema"]).to_json()))  # of before, too
+    if "sha256" in previous:
+        raise RunError(f"'{run.path}' holds a saved model and no run: choose another --out.")
     asked = {**plan.record, "threads": threads}
     keys = ["model", "code", "config", "data", "schema", "seed", "device"]
     if threads and "threads" in previous:  # a closed form has no use for threads
@@ -229,13 +238,27 @@ def _continue(plan: Plan, run: RunFolder, previous: dict[str, Any], threads: int
             raise RunError(
                 f"'{run.path}' was made with other arguments: {what}. Use another --out, or the same arguments."
             )
-    before = Budget.parse(previous["budget"])
+    before = Budget.parse(previous.get("budget", ""))
     if before.unit != plan.budget.unit or before.amount > plan.budget.amount:
         raise RunError(
             f"'{run.path}' was made with budget {before}; it can be extended, not changed to {plan.budget}. Use another "
             "--out."
         )
-    return {**previous, "budget": str(plan.budget)}
+    record = {**previous, "budget": str(plan.budget)}
+    now, versions = _versions(plan.record), [_versions(previous), *previous.get("continued", [])]
+    return record if versions[-1] == now else {**record, "continued": [*versions[1:], now]}
+
+
+def _versions(record: Mapping[str, Any]) -> dict[str, str]:
+    return {"genarena": record.get("genarena", "unknown"), **record.get("versions", {})}
+
+
+def _several_versions(record: Mapping[str, Any]) -> str:
+    """What there is to say of a run that several versions have trained."""
+    versions = [_versions(record), *record["continued"]]
+    several = {name: list(dict.fromkeys(v.get(name, "unknown") for v in versions)) for name in versions[-1]}
+    changes = "; ".join(f"{name} {', then '.join(found)}" for name, found in several.items() if len(found) > 1)
+    return f"trained by several versions ({changes}): it may end otherwise than in one go"
 
 
 def _difference(key: str, old: Any, new: Any) -> str:
@@ -258,8 +281,8 @@ def _is_finished(run: RunFolder, record: dict[str, Any]) -> bool:
     """
     if not run.result.exists():
         return False
-    result = read_json(run.result)
-    if result.get("budget") != record["budget"]:
+    result = run.read_result()
+    if result["budget"] != record["budget"]:
         return False
     check_events(run, result)
     served = {"sha256": run.model, "calibration": run.path / CALIBRATION}
@@ -343,6 +366,8 @@ def _train(
     for note in plan.notes if trainer.progress.round == 0 else ():
         trainer.emit("warning", text=note)
     expected = record["expected_seconds"]
+    if "continued" in record:
+        trainer.emit("warning", text=_several_versions(record))
     trainer.emit("start", text=f"{plan.budget}, about {duration(expected)} with {record['threads']} threads")
     progress = trainer.run()
     distributed.barrier()

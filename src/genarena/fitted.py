@@ -19,11 +19,11 @@ from torch import Tensor
 
 from .best import RECORD, WEIGHTS, read_best
 from .card import SAMPLES, model_card
-from .checkpoint import FORMAT, finite, read_tensors, write_tensors
+from .checkpoint import RunFolder, finite, read_tensors, write_tensors
 from .data import Dataset, ImageSpec, Schema
 from .data.adapt import labelled_like, open_like
 from .errors import CapabilityError, DataError, RunError, UsageError, one_of, whole
-from .files import read_json, remove, replacing, sha256_of, write_atomic, write_json
+from .files import claim, filling, remove, sha256_of, write_atomic, write_json
 from .game import Capability, Model
 from .kinds import kind_of, on_device
 from .machine import own_generators
@@ -331,26 +331,41 @@ class FittedModel:
         folder : str or Path
         license : str
             What others may do with the weights, as an identifier the hub knows: it depends on the data, so nobody else can say.
+
+        Raises
+        ------
+        RunError
+            Where the folder holds anything else than a saved model, or a card that somebody has written on.
+        StorageError
+            Where it cannot be written.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(folder / "model.safetensors", self.model.state_dict())
-        remove(folder / CALIBRATION)
-        if self.calibration is not None:
-            write_tensors(folder / CALIBRATION, {"anomaly_score": torch.from_numpy(self.calibration)})
-        digests = {
-            "sha256": sha256_of(folder / "model.safetensors"),
-            "calibration": None if self.calibration is None else sha256_of(folder / CALIBRATION),
-        }
-        write_json(folder / "config.json", {**self.record, **digests})
-        source = self.record.get("code")
-        if source is not None:
-            (folder / "model.py").write_text(source, encoding="utf-8")
+        claim(folder, "config.json", "saved model")
+        card = folder / "README.md"
+        if (folder / "config.json").exists():
+            before = RunFolder(folder).read_config()
+            if "sha256" not in before:
+                raise RunError(f"'{folder}' holds a run: choose an empty folder.")
+            if card.exists() and before.get("card") != sha256_of(card):
+                raise RunError(
+                    f"'{card}' is no longer the one that was written: move it away, or choose another folder."
+                )
         can = self.capabilities()
-        if can["sample"] is None:
-            with replacing(folder / SAMPLES) as new:
-                Image.fromarray(self._gallery()).save(new)
-        write_atomic(folder / "README.md", model_card(self.model, self.record, can, license).encode())
+        with filling(folder, "config.json") as new:
+            write_tensors(new / "model.safetensors", self.model.state_dict())
+            digests = {"sha256": sha256_of(new / "model.safetensors"), "calibration": None}
+            if self.calibration is not None:
+                write_tensors(new / CALIBRATION, {"anomaly_score": torch.from_numpy(self.calibration)})
+                digests["calibration"] = sha256_of(new / CALIBRATION)
+            if self.record.get("code") is not None:
+                write_atomic(new / "model.py", self.record["code"].encode())
+            if can["sample"] is None:
+                Image.fromarray(self._gallery()).save(new / SAMPLES)
+            write_atomic(new / card.name, model_card(self.model, self.record, can, license).encode())
+            digests["card"] = sha256_of(new / card.name)
+            write_json(new / "config.json", {**self.record, **digests})
+        if self.calibration is None:
+            remove(folder / CALIBRATION)  # of a model that was saved here before
         return folder
 
     @classmethod
@@ -478,13 +493,12 @@ def load_model(
     RunError
         Where the folder is no run, of a newer format, unfinished or damaged, or kept no best weights.
     """
-    record = read_json(folder / "config.json")
+    run = RunFolder(folder)
+    record = run.read_config()
     model_class = class_of(record, folder, trust, own)
     if not (folder / "model.safetensors").is_file():
         raise RunError(f"'{folder}' has no finished model: run its `genarena train` command again to finish it.")
-    written = (
-        record if "sha256" in record or not (folder / "result.json").is_file() else read_json(folder / "result.json")
-    )
+    written = record if "sha256" in record or not run.result.is_file() else run.read_result()
     if written.get("sha256") != sha256_of(folder / "model.safetensors"):
         raise RunError(f"'{folder / 'model.safetensors'}' is not what was written: its sha256 differs.")
     schema = Schema.from_json(record["schema"])
@@ -528,13 +542,8 @@ def _check_size(model_class: type[Model], config: Any, schema: Schema, path: Pat
         raise RunError(f"'{path}' is too small to hold the networks that its configuration describes.")
 
 
-def class_of(record: Any, folder: Path, trust: Trust, own: type[Model] | None = None) -> type[Model]:
-    """The class a ``config.json`` names, after checking that we can read it; `own` where that was made by the same text."""
-    parts = {"format": int, "model": str, "config": dict, "schema": dict}
-    if not isinstance(record, dict) or not all(isinstance(record.get(name), kind) for name, kind in parts.items()):
-        raise RunError(f"'{folder / 'config.json'}' is not the configuration of a genarena run.")
-    if record["format"] > FORMAT:
-        raise RunError(f"'{folder}' was written by a newer genarena (format {record['format']}): upgrade to read it.")
+def class_of(record: dict[str, Any], folder: Path, trust: Trust, own: type[Model] | None = None) -> type[Model]:
+    """The class a ``config.json`` names; `own` where that was made by the same text."""
     if record.get("code") is None:
         if record["model"] not in MODELS:
             raise RunError(f"'{folder}' holds a model '{record['model']}' that this genarena does not have.")

@@ -6,8 +6,11 @@ of the report.
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shlex
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .errors import visible
@@ -43,6 +46,16 @@ def cell(text: str) -> str:
     """
     shown = "".join(char if _is_byte(char) else visible(char) for char in text)
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA) and not _is_number(shown) else shown
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> bytes:
+    """Rows as a CSV file, text as `cell` has it."""
+    text = io.StringIO()
+    for row in rows:
+        csv.writer(text, lineterminator="\n").writerow(
+            [cell(value) if isinstance(value, str) else value for value in row]
+        )
+    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 def shell_word(text: str) -> str:

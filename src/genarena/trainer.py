@@ -351,8 +351,6 @@ class Trainer:
         average = self.referee.average
         loaded = self.folder.load(step, self.game.state_dict(), average.state if average else {})
         state = {k: v for k, v in loaded.state.items() if k in Progress.__dataclass_fields__}
-        if not all(type(number) in (int, float) for number in state.values()):
-            raise RunError("its counters are not numbers.")
         self.game.load_state_dict(loaded.model)
         if average:
             for name, tensor in average.state.items():

@@ -103,8 +103,7 @@ WRITE_ELSEWHERE = {
     ("metrics/degrade.py", "Image.fromarray(pixels[..., 0] if grey else pixels).save"): "into memory",
     ("report/pictures.py", "image.save"): "into memory",
     ("report/plots.py", "figure.savefig"): "into memory",
-    ("metrics/evaluator.py", "space.save"): "our own, which goes through `files`",
-    ("cli_common.py", "fitted.kind.save"): "the same",
+    ("cli_common.py", "fitted.kind.save"): "our own, which goes through `files`",
 }
 OUTPUTS = {"cli_latent.py", "cli_model.py", "export.py", "fitted.py", "kinds/images.py", "kinds/vectors.py"}
 

@@ -15,7 +15,8 @@ from ..checkpoint import RunFolder
 from ..data import Dataset
 from ..data.store import load_dataset, save_dataset
 from ..errors import DataError, RunError, UsageError
-from ..files import copy_file, only_files, read_json, write_json
+from ..files import Record as Form
+from ..files import Text, claim, copy_file, only_files, read_json, read_record, write_json
 from ..fit import check_fits, duration
 from ..fitted import FittedModel, load_model
 from ..game import Model
@@ -33,6 +34,26 @@ from .plan import DEFAULT_MODELS, Cell, Plan, make_plan
 from .run import STALL_SECONDS, Outcome, expected_seconds, run_cells
 
 Progress = Callable[[Cell, float, str], None]
+
+
+class _Use(Form):
+    name: str
+    leader: str | None = None
+    reason: Text = ""
+    verdict: str = ""
+
+
+class _Run(Form):
+    id: str
+    status: str
+    sha256: str | None = None
+
+
+class Led(Form):
+    """What ``comparison.json`` says of its leaders."""
+
+    uses: list[_Use]
+    runs: list[_Run]
 
 
 @dataclass(frozen=True, repr=False)
@@ -127,6 +148,7 @@ def compare(
     folder = Path(out)
     if not stall_seconds > 0:
         raise UsageError(f"stall={stall_seconds:g}: give a number of seconds.")
+    claim(folder, "plan.json", "comparison")
     with RunFolder(folder).lock(), own_threads(plan.threads):
         plan = _prepare(folder, plan, dataset, say)
         judge = _evaluator(folder, dataset, samples, evaluator, features, features_net, say)
@@ -164,7 +186,8 @@ def compare(
         for run in record["runs"]:
             for name in dict.fromkeys(alarm["name"] for alarm in run.get("alarms", [])):
                 say(f"{run['id']} raised an alarm in training: {name}; the report says more")
-        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        ended = zip(plan.cells, record["runs"], strict=True)  # where a run that cannot be read has failed too
+        failed = [Outcome(cell, "failed", run["reason"]) for cell, run in ended if run["status"] == "failed"]
         own = {c.name: c.model_class for c in plan.contenders if c.code is not None}
         return Comparison(folder, record, build_report(folder), failed, own)
 
@@ -197,8 +220,6 @@ def _prepare(folder: Path, plan: Plan, dataset: Dataset, say: Callable[[str], No
             say(f"left out now, though their runs are kept: {left}")
         if before.budget.unit != plan.budget.unit or before.budget.amount > plan.budget.amount:
             raise RunError(f"'{folder}' has runs of {before.budget}: they can be extended, not cut to {plan.budget}.")
-    elif any(not p.name.startswith(".") for p in folder.iterdir()):
-        raise RunError(f"'{folder}' holds files, but no comparison: choose an empty --out.")
     else:
         write_json(path, plan.to_json())
     if not (folder / "data" / "dataset.json").exists():
@@ -268,7 +289,7 @@ def load_winner(
     known = next(((own or {}).get(cell.contender) for cell in plan.cells if cell.id == run.name), None)
     if checkpoint is None:  # runs on a part of the data keep no best weights: they were measured by the last
         asked = plan.checkpoint if find_use(use).view == "all" else "last"
-        checkpoint = weights_of(read_json(run / "result.json"), asked)[0]
+        checkpoint = weights_of(RunFolder(run).read_result(), asked)[0]
     fitted = load_model(run, trust=trust, own=known, checkpoint=checkpoint, device=device)
     fitted.record["scores"] = _scores_of(run.name, read_comparison(folder))
     return fitted
@@ -325,7 +346,7 @@ def winner_folder(folder: Path, use: str, model: str | None = None) -> Path:
     if found is None:  # whatever else lies in the folder
         raise RunError(f"the comparison in '{folder}' has no finished run of '{chosen}': run its command again.")
     run = folder / "runs" / found
-    if weights_of(read_json(run / "result.json"), plan.checkpoint)[1] != done[found]:
+    if weights_of(RunFolder(run).read_result(), plan.checkpoint)[1] != done[found]:
         raise RunError(f"'{run}' is not the run that was compared: the sha256 of its weights differs.")
     return run
 
@@ -338,19 +359,16 @@ def provisional(folder: Path, use: str) -> str | None:
     return f"{entry['leader']} leads '{use}' provisionally: undecided. {entry.get('reason')}"
 
 
-def _verdict_of(folder: Path, use: str) -> tuple[dict[str, Any], dict[str, str]]:
+def _verdict_of(folder: Path, use: str) -> tuple[dict[str, Any], dict[str, str | None]]:
     """What a comparison says of a use, and the sha256 of its finished runs by id; raises where it was not asked."""
     find_use(use)
     if not (folder / "comparison.json").exists():
         if (folder / "plan.json").exists():
             raise RunError(f"the comparison in '{folder}' is not finished: run its `genarena compare` command again.")
         raise RunError(f"'{folder}' is no comparison: leave --for out where it is a run.")
-    record = read_json(folder / "comparison.json")
-    try:
-        entries = {entry["name"]: dict(entry) for entry in record["uses"]}
-        done = {str(run["id"]): run["sha256"] for run in record["runs"] if run["status"] == "done"}
-    except (KeyError, TypeError, ValueError):
-        raise RunError(f"'{folder / 'comparison.json'}' is not a finished comparison.") from None
+    record = read_record(folder / "comparison.json", Led)
+    entries = {entry["name"]: entry for entry in record["uses"]}
+    done = {run["id"]: run.get("sha256") for run in record["runs"] if run["status"] == "done"}
     if use not in entries:
         others = ", ".join(name for name, entry in entries.items() if entry.get("leader")) or "none"
         raise UsageError(

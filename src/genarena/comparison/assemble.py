@@ -16,11 +16,12 @@ import torch
 
 from .. import __version__
 from ..budget import Budget
+from ..checkpoint import RunFolder
 from ..data import Dataset, ImageSpec
 from ..data.inspect import duplicates, summary
 from ..errors import GenarenaError
 from ..events import read_events
-from ..files import copy_file, read_json, write_json
+from ..files import copy_file, write_json
 from ..fitted import FittedModel, load_model
 from ..metrics import Evaluator, Score
 from ..uses import METRICS, USES, Use, why_not
@@ -61,8 +62,9 @@ def assemble(
 
     `command` is what began the comparison, `source` the data's name or path as the user gave it, where they have one.
     """
-    failed = {outcome.cell for outcome in outcomes if outcome.status == "failed"}
-    finished = _read_runs(folder, plan, evaluator, failed)
+    reasons = {outcome.cell: outcome.reason for outcome in outcomes if outcome.status == "failed"}
+    finished, damaged = _read_runs(folder, plan, evaluator, reasons)
+    reasons.update({outcome.cell: damaged[outcome.cell] for outcome in outcomes if outcome.cell in damaged})
     unfinished = set(plan.cells) - {run.cell for run in finished}
     table = _table(finished)
     curves = [c for run in finished for c in curves_of(run.cell.contender, run.cell.seed, run.folder)]
@@ -111,7 +113,7 @@ def assemble(
             ],
         },
         "contenders": [_contender(c.name, fitted[c.name], finished) for c in plan.contenders],
-        "runs": [_run(cell, plan, finished, outcomes) for cell in plan.cells],
+        "runs": [_run(cell, plan, finished, reasons) for cell in plan.cells],
         "metrics": [_metric(key, table[key], evaluator, plan.baselines()) for key in table],
         "uses": [
             {
@@ -128,25 +130,30 @@ def assemble(
     return record
 
 
-def _read_runs(folder: Path, plan: Plan, evaluator: Evaluator, failed: Collection[Cell]) -> list[Finished]:
-    """Runs that reached this budget; one that failed now does not speak with an older model."""
+def _read_runs(
+    folder: Path, plan: Plan, evaluator: Evaluator, failed: Collection[Cell]
+) -> tuple[list[Finished], dict[Cell, str]]:
+    """Runs that reached this budget, and why others cannot be read; one that failed now does not speak with an older model."""
     finished: list[Finished] = []
+    damaged: dict[Cell, str] = {}
     for cell in plan.cells:
         if cell in failed:
             continue
         run = folder / "runs" / cell.id
         try:
             scores = read_scores(run, evaluator.hash, checkpoint=plan.checkpoint)
-            if scores is not None and read_json(run / "result.json").get("budget") == str(plan.budget):
-                own = plan.contender(cell.contender).model_class
-                result = read_json(run / "result.json")
-                fitted = load_model(run, own=own, checkpoint=weights_of(result, plan.checkpoint)[0])
-                first = not any(f.cell.contender == cell.contender and f.cell.view == cell.view for f in finished)
-                threads = fitted.record.get("threads", 1)
-                finished.append(Finished(cell, run, threads, fitted if first else None, result, scores))
-        except GenarenaError:
-            continue  # its status and reason stand in the list of runs
-    return finished
+            result = RunFolder(run).read_result()
+            if scores is None or result["budget"] != str(plan.budget):
+                damaged[cell] = f"'{run}' holds no scores of this budget by this evaluator"
+                continue
+            own = plan.contender(cell.contender).model_class
+            fitted = load_model(run, own=own, checkpoint=weights_of(result, plan.checkpoint)[0])
+            first = not any(f.cell.contender == cell.contender and f.cell.view == cell.view for f in finished)
+            threads = fitted.record.get("threads", 1)
+            finished.append(Finished(cell, run, threads, fitted if first else None, result, scores))
+        except (GenarenaError, OSError) as error:
+            damaged[cell] = str(error)
+    return finished, damaged
 
 
 def _table(finished: Sequence[Finished]) -> dict[str, dict[str, dict[int, Score]]]:
@@ -176,15 +183,14 @@ def _contender(name: str, fitted: FittedModel | None, finished: Sequence[Finishe
     }
 
 
-def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _run(cell: Cell, plan: Plan, finished: Sequence[Finished], reasons: Mapping[Cell, str | None]) -> dict[str, Any]:
     entry: dict[str, Any] = {"id": cell.id, "contender": cell.contender, "seed": cell.seed, "view": cell.view}
     if cell.view == "detect":
         entry["hidden"] = ", ".join(plan.hidden)
     done = next((f for f in finished if f.cell == cell), None)
     if done is None:
-        outcome = next((o for o in outcomes if o.cell == cell), None)
-        status = "failed" if outcome and outcome.status == "failed" else "missing"
-        return {**entry, "status": status, "reason": outcome.reason if outcome else "not run yet"}
+        status = "failed" if cell in reasons else "missing"
+        return {**entry, "status": status, "reason": reasons.get(cell, "not run yet")}
     result = done.result
     speed = done.scores.get("sample_images_per_second")
     return {

@@ -12,8 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
+from ..checkpoint import RunFolder
 from ..data.store import load_dataset
-from ..errors import GenarenaError, UsageError
+from ..errors import STOPPED, GenarenaError, UsageError, one_line
 from ..files import read_json, remove, write_json
 from ..fit import fit, plan
 from ..fitted import load_model
@@ -42,14 +43,14 @@ def run_cell(folder: Path, cell: Cell, comparison: Plan, threads: int | None) ->
     )
     watch = monitor(evaluator, comparison.uses) if cell.view == "all" else None
     if (run / "config.json").exists():  # the threads of the first start stay, however many runs share the cores now
-        threads = read_json(run / "config.json").get("threads", threads)
+        threads = RunFolder(run).read_config().get("threads", threads)
     fitted = fit(decided, run, threads=threads, monitor=watch)
     uses = [name for name in comparison.uses if USES[name].view == cell.view]
     if read_scores(run, evaluator.hash, uses, comparison.checkpoint) is not None:
         return
     if fitted.device.type == "cpu" and threads:
         use_threads(threads)
-    result = read_json(run / "result.json")
+    result = RunFolder(run).read_result()
     checkpoint, digest = weights_of(result, comparison.checkpoint)
     if checkpoint == "best":
         fitted = load_model(run, own=decided.model_class, device=decided.device, checkpoint="best")
@@ -78,13 +79,20 @@ def main(arguments: list[str]) -> int:
     except GenarenaError as error:
         write_json(failure, {"reason": str(error)})
         return error.exit_code
+    except SystemExit as end:
+        if end.code in STOPPED:
+            raise
+        write_json(
+            failure, {"reason": f"the model's own code ended the program (sys.exit), with exit code {end.code!r}"}
+        )
+        return 1
     except MemoryError:
         write_json(failure, {"reason": "out of memory: try a smaller batch_size or network.width"})
         return 1
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         memory = "not enough memory" in reason or "out of memory" in reason
-        write_json(failure, {"reason": "out of memory: try a smaller batch_size" if memory else reason[:2000]})
+        write_json(failure, {"reason": "out of memory: try a smaller batch_size" if memory else reason})
         if not memory:
             raise
         return 1

@@ -12,20 +12,30 @@ import numpy as np
 from PIL import Image
 
 from ..best import CRITERION
+from ..checkpoint import RunFolder
 from ..data import Dataset, ImageSpec
 from ..errors import GenarenaError
-from ..files import read_json, replacing, write_json
+from ..files import Record, read_record, replacing, write_json
 from ..fit import Monitor
 from ..fitted import FittedModel
 from ..metrics import Evaluator, Score
 from ..metrics.frechet import frechet_distance
-from ..metrics.score import Undefined
+from ..metrics.score import ScoreRecord, Undefined
 from ..metrics.spaces import FeatureSpace, NetRecord
-from ..uses import USES, Context, why_not
+from ..uses import METRICS, USES, Context, why_not
 from ..uses.base import MOST_WATCHED, Look
 from ..uses.interpolate import interpolations
 
 LEAST_WATCHED = 10  # validation examples of a learning curve
+
+
+class ScoresRecord(Record):
+    """``scores/<evaluator>.json`` of a run."""
+
+    evaluator: str
+    model: str
+    uses: list[str]
+    scores: dict[str, ScoreRecord]
 
 
 def scores_path(run: Path, evaluator_hash: str) -> Path:
@@ -87,15 +97,15 @@ def read_scores(
     if not path.exists() or not (run / "result.json").exists():
         return None
     try:
-        record: Any = read_json(path)
-        digest = weights_of(read_json(run / "result.json"), checkpoint)[1]
-        if record["evaluator"] != evaluator_hash or record["model"] != digest:
-            return None
-        if not set(uses) <= set(record["uses"]):
-            return None
-        return {str(key): Score.from_json(entry) for key, entry in record["scores"].items()}
-    except (KeyError, TypeError, AttributeError, GenarenaError):
+        record = read_record(path, ScoresRecord)
+        digest = weights_of(RunFolder(run).read_result(), checkpoint)[1]
+    except GenarenaError:  # damaged: measured again
         return None
+    if record["evaluator"] != evaluator_hash or record["model"] != digest or not set(uses) <= set(record["uses"]):
+        return None
+    if any(key.partition("/")[0] not in METRICS for key in record["scores"]):  # another release's
+        return None
+    return {key: Score.from_json(entry) for key, entry in record["scores"].items()}
 
 
 def by_meaning(evaluator: Evaluator) -> list[str]:

@@ -6,13 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 from ..budget import Budget
 from ..data import Dataset
 from ..errors import RunError, UsageError, did_you_mean, whole
+from ..files import Record, Text, as_record
 from ..fit import check_fits, choose_device, model_name
 from ..game import Game, Model
 from ..machine import cores
@@ -25,6 +27,32 @@ FORMAT = 1
 BASELINE = "pca"
 DEFAULT_MODELS = (BASELINE, "vae", "gan", "vaegan")
 _NAME = r"\w[\w.@-]{0,79}"  # of a contender, and so of its folders
+
+
+class _ContenderRecord(Record):
+    name: str
+    model: str
+    settings: dict[str, Any]
+    code: Text | None = None
+    file: Text = ""
+
+
+class PlanRecord(Record):
+    """``plan.json``."""
+
+    format: int
+    contenders: list[_ContenderRecord] = Field(min_length=1)
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field(min_length=1)
+    budget: str
+    uses: list[str] = Field(min_length=1)
+    device: str
+    fingerprint: str
+    checkpoint: str = "last"
+    hidden: list[Text] = Field([])
+    normal: Text | None = None
+    total: str = ""
+    jobs: int = Field(1, ge=1)
+    threads: int | None = Field(None, ge=1)
 
 
 @dataclass(frozen=True)
@@ -189,26 +217,25 @@ class Plan:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Plan:
         """Rebuild a plan; raises `RunError` on a record that no genarena wrote."""
+        found = as_record(record, PlanRecord, "the comparison's plan", FORMAT)
+        if not all(re.fullmatch(_NAME, entry["name"]) for entry in found["contenders"]):
+            raise RunError("the comparison's plan names contenders that genarena does not write.")
         try:
-            if record["format"] > FORMAT:
-                raise RunError("the comparison was written by a newer genarena: upgrade to read it.")
-            if not all(re.fullmatch(_NAME, entry["name"]) for entry in record["contenders"]):
-                raise RunError("the comparison's plan names contenders that genarena does not write.")
             return cls(
-                tuple(_contender_from(entry) for entry in record["contenders"]),
-                tuple(int(seed) for seed in record["seeds"]),
-                Budget.parse(record["budget"]),
-                tuple(find_use(name).name for name in record["uses"]),
-                str(record["device"]),
-                str(record["fingerprint"]),
-                _checkpoint(record.get("checkpoint", "last")),
-                tuple(str(name) for name in record.get("hidden", ())),
-                None if record.get("normal") is None else str(record["normal"]),
-                str(record.get("total", "")),
-                whole(record.get("jobs", 1), "jobs", 1),
-                None if record.get("threads") is None else whole(record["threads"], "threads", 1),
+                tuple(_contender_from(entry) for entry in found["contenders"]),
+                tuple(found["seeds"]),
+                Budget.parse(found["budget"]),
+                tuple(find_use(name).name for name in found["uses"]),
+                found["device"],
+                found["fingerprint"],
+                _checkpoint(found.get("checkpoint", "last")),
+                tuple(found.get("hidden", ())),
+                found.get("normal"),
+                found.get("total", ""),
+                found.get("jobs", 1),
+                found.get("threads"),
             )
-        except (KeyError, TypeError, ValueError, UsageError) as error:
+        except UsageError as error:
             raise RunError(f"the comparison's plan cannot be read ({error}).") from None
 
 
@@ -389,9 +416,7 @@ def _with_settings(contender: Contender, names: Sequence[str], settings: Mapping
 
 def _contender_from(entry: Mapping[str, Any]) -> Contender:
     """From a plan's record: of names and text, and no class of a process that is gone."""
-    code = entry.get("code")
-    text = None if code is None else str(code)
-    return Contender(entry["name"], dict(entry["settings"]), str(entry["model"]), text, str(entry.get("file", "")))
+    return Contender(entry["name"], dict(entry["settings"]), entry["model"], entry.get("code"), entry.get("file", ""))
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

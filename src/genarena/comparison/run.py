@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import Field
+
 from ..errors import GenarenaError
 from ..events import last_event
-from ..files import append_to, open_regular, read_json
+from ..files import Record, Text, append_to, open_regular, read_record
 from ..trainer import interruption
 from .plan import Cell, Plan
 
@@ -47,6 +49,19 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in (folder / "events.jsonl", folder / "result.json", folder / "pictures"):
         if path.exists():
             yield path
+
+
+class Pace(Record):
+    """What ``config.json`` says of time, once a run has begun."""
+
+    expected_seconds: float = Field(0, ge=0)
+    every: int = Field(1, ge=1)
+
+
+class Failure(Record):
+    """``failure.json``."""
+
+    reason: Text
 
 
 @dataclass(frozen=True)
@@ -192,8 +207,8 @@ def _outcome(worker: Worker) -> Outcome:
     if code == 0:
         return Outcome(worker.cell, "done")
     reason = None
-    with contextlib.suppress(GenarenaError, AttributeError):
-        reason = read_json(worker.run / "failure.json").get("reason")
+    with contextlib.suppress(GenarenaError):
+        reason = read_record(worker.run / "failure.json", Failure)["reason"]
     if code == -signal.SIGKILL:
         reason = "killed by the system, most likely for lack of memory: try fewer --jobs or a smaller batch_size"
     elif code < 0:
@@ -208,9 +223,9 @@ def expected_seconds(folder: Path, plan: Plan, trained: Sequence[str], jobs: int
     total = 0.0
     for name in trained:
         try:
-            first = read_json(folder / "runs" / Cell(name, plan.seeds[0], "all").id / "config.json")
-            total += float(first["expected_seconds"]) * sum(cell.contender == name for cell in plan.cells)
-        except (GenarenaError, KeyError, TypeError, ValueError):
+            first = read_record(folder / "runs" / Cell(name, plan.seeds[0], "all").id / "config.json", Pace)
+            total += first["expected_seconds"] * sum(cell.contender == name for cell in plan.cells)
+        except (GenarenaError, KeyError, OSError):
             return None
     return total / jobs
 
@@ -221,8 +236,7 @@ def _share(run: Path, plan: Plan) -> float:
     if last is None:
         return 0.0
     if plan.budget.unit == "seconds":
-        return min(1.0, float(last.get("seconds", 0)) / plan.budget.amount)
-    with contextlib.suppress(GenarenaError, KeyError, TypeError):
-        every = read_json(run / "config.json")["every"]
-        return min(1.0, float(last.get("images", 0)) / (every * 10))
+        return min(1.0, last.get("seconds", 0) / plan.budget.amount)
+    with contextlib.suppress(GenarenaError, KeyError, OSError):
+        return min(1.0, last.get("images", 0) / (read_record(run / "config.json", Pace)["every"] * 10))
     return 0.0

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -125,11 +126,17 @@ def _is_text(value: object) -> bool:
 
 
 def _check(spec: Spec) -> None:
-    """Raise ValueError for sizes in a stored spec that no data have."""
+    """Raise ValueError or TypeError for what no data have in a stored spec."""
     for name, largest in _LARGEST.items():
         size = getattr(spec, name, 2)
         if type(size) is not int or not (2 if name == "levels" else 1) <= size <= largest:
             raise ValueError(f"{name}={size!r:.40}")
+    names = getattr(spec, "classes", ()) or getattr(spec, "names", ())
+    numbers = [*getattr(spec, "mean", ()), *getattr(spec, "scale", ()), *getattr(spec, "frequencies", ())]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("a name is no text")
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers):
+        raise ValueError("a mean, scale or frequency is no finite number")
     if isinstance(spec, ImageSpec) and not all(0 <= value <= 1 for value in spec.mean):
         raise ValueError("the mean grey value is not between 0 and 1")
     if isinstance(spec, ImageSpec) and len(spec.mean) not in (0, spec.channels):
@@ -142,6 +149,8 @@ def _check(spec: Spec) -> None:
             raise ValueError(f"background={spec.background!r:.40}")
     if isinstance(spec, VectorSpec) and not len(spec.mean) == len(spec.scale) == spec.dim:
         raise ValueError("mean and scale do not have one number a column")
+    if isinstance(spec, VectorSpec) and not all(scale > 0 for scale in spec.scale):
+        raise ValueError("a scale is not positive")
     if isinstance(spec, VectorSpec) and (len(spec.names) not in (0, spec.dim) or not all(map(_is_text, spec.names))):
         raise ValueError("names are not one text a column")
     if isinstance(spec, LabelSpec):
@@ -199,6 +208,8 @@ class Schema:
             try:
                 values = dict(entry)
                 roles[name] = values.pop("role")
+                if roles[name] not in get_args(Role):
+                    raise ValueError(f"role {roles[name]!r:.40}")
                 kind = _SPECS[values.pop("spec")]
                 specs[name] = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
                 _check(specs[name])

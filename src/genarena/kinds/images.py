@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data import ImageSpec
-from ..files import filling
+from ..files import filling, replacing, write_arrays
 from ..nets import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from ..nets.augment import AdaptiveAugment, DiffAugment
 from .networks import NetworkConfig
@@ -115,9 +115,10 @@ def save(values: np.ndarray, spec: ImageSpec, path: Path, columns: int | None = 
     """Write a grid as ``.png``, small images enlarged, or an ``.npz`` with ``images``, uint8 ``(N, H, W, C)`` from 0 to 255."""
     if path.suffix == ".png":
         columns = columns or max(1, min(8, len(values)) if len(values) <= 64 else int(len(values) ** 0.5))
-        Image.fromarray(enlarged(picture(values, spec, columns), spec)).save(path)
+        with replacing(path) as partial:
+            Image.fromarray(enlarged(picture(values, spec, columns), spec)).save(partial)
         return
-    np.savez_compressed(path, images=_grey_levels(values, spec))
+    write_arrays(path, images=_grey_levels(values, spec))
 
 
 def save_each(values: np.ndarray, spec: ImageSpec, folder: Path, form: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ..data import VectorSpec
 from ..errors import UsageError
+from ..files import write_arrays, write_atomic
 from ..nets import MLPDecoder, MLPEncoder
-from ..text import cell
+from ..text import csv_text
 from .networks import NetworkConfig
 
 SUFFIXES = (".npz", ".csv")
@@ -108,11 +109,11 @@ def save(values: np.ndarray, spec: VectorSpec, path: Path, columns: int | None =
     """Write rows, which no columns of a picture arrange, as ``.csv`` (with a header) or ``.npz`` (key ``data``)."""
     if path.suffix == ".csv":
         names = spec.names or tuple(f"x{i}" for i in range(spec.dim))
-        with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            csv.writer(file, lineterminator="\n").writerow(map(cell, names))
-            np.savetxt(file, values, delimiter=",")
+        rows = io.StringIO()
+        np.savetxt(rows, values, delimiter=",")
+        write_atomic(path, csv_text([names]) + rows.getvalue().encode())
     else:
-        np.savez_compressed(path, data=values)
+        write_arrays(path, data=values)
 
 
 def save_each(values: np.ndarray, spec: VectorSpec, folder: Path, form: str) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from ..data.fields import Dataset, ImageSpec, VectorSpec
 from ..errors import DataError, RunError, UsageError
-from ..files import read_json, write_json
+from ..files import Record, Text, claim, filling, read_record, write_json
 from ..machine import own_threads
 from ..own_code import Trust
 from .decoded import path_scores, reconstruction_scores
@@ -27,7 +28,7 @@ from .fitting import fit_spaces
 from .neighbours import in_manifold, null_k
 from .own import USER, identity
 from .panel import COPYING, REPLICATES, Measured, Probe, mean_score, panel
-from .score import Score, Undefined
+from .score import Score, ScoreRecord, Undefined
 from .selftest import definitions, self_test
 from .spaces import FeatureSpace, TargetSpec
 from .spectrum import frequencies, power_spectra
@@ -38,6 +39,42 @@ SAMPLES = 5000
 _LEAST = 8  # examples that a distance between distributions takes
 _TESTED = 2000  # training examples that the self-test draws from, at least where there are so many
 _MAX_TRAIN = 60_000
+
+
+class _Protocol(Record):
+    version: int
+    split: str
+    n: int = Field(ge=1)
+    k: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    replicates: int = Field(ge=0)
+    fingerprint: str
+
+
+class _Space(Record):
+    id: str
+    dim: int
+    trained_on: Text
+    detail: Text
+
+
+class _SelfTest(Record):
+    usable: bool
+    why: Text | None
+
+
+class EvaluatorRecord(Record):
+    """``evaluator.json``."""
+
+    format: int
+    hash: str
+    protocol: _Protocol
+    spaces: list[_Space]
+    notes: list[Text]
+    features: dict[str, str | None] | None = None
+    floor: dict[str, ScoreRecord]
+    ceilings: dict[str, dict[str, ScoreRecord]]
+    self_test: dict[str, _SelfTest]
 
 
 class Evaluator:
@@ -123,6 +160,7 @@ class Evaluator:
             ``features_net``.
         """
         say = progress or (lambda line: None)
+        claim(folder, "evaluator.json", "evaluator")
         seen = _trained(dataset)
         counts = {split: len(seen.splits[split]) for split in ("train", "test")}
         if min(counts.values()) < _LEAST:
@@ -177,11 +215,11 @@ class Evaluator:
             Where the folder is incomplete, changed, of another version, of other data, or brings code without `trust`.
         """
         try:
-            record = read_json(folder / "evaluator.json")
+            record = read_record(folder / "evaluator.json", EvaluatorRecord, FORMAT)
             if (
                 record["format"] != FORMAT
                 or record["protocol"]["version"] != PROTOCOL
-                or record["protocol"]["rules"] != definitions()
+                or record["protocol"].get("rules") != definitions()
             ):
                 raise RunError(f"'{folder}' was written by another version of genarena; build a new evaluator.")
             protocol, target = record["protocol"], _target(dataset)
@@ -192,18 +230,18 @@ class Evaluator:
                 raise RunError(
                     f"'{folder}' was built on other data than '{dataset.name}': name another folder for theirs (--evaluator)."
                 )
-            names = [str(entry["id"]) for entry in record["spaces"]]
+            names = [entry["id"] for entry in record["spaces"]]
             if "pca" not in names or any(not name.replace("-", "").isalnum() for name in names):
                 raise RunError(f"'{folder}' lists other feature spaces than genarena writes.")
             spaces = {
                 name: FeatureSpace.load(folder / f"{name}.safetensors", target, trust=name == USER and trust)
                 for name in names
             }
-            evaluator = cls(dataset, spaces, protocol, [str(note) for note in record["notes"]])
+            evaluator = cls(dataset, spaces, protocol, record["notes"])
             evaluator.features = record.get("features")
             evaluator.floor = _scores(record["floor"])
             evaluator.ceilings = {title: _scores(scores) for title, scores in record["ceilings"].items()}
-            evaluator.self_test = {str(name): _checked(entry) for name, entry in record["self_test"].items()}
+            evaluator.self_test = record["self_test"]
         except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError, UsageError) as error:
             raise RunError(f"'{folder}' is not a complete evaluator ({error}); build a new one.") from error
         if evaluator.hash != record["hash"] or evaluator._described() != record["spaces"]:
@@ -376,9 +414,6 @@ class Evaluator:
         self.self_test = self_test(self._probe, self.reference, train[:most], _head(labels, most), self.seed)
 
     def _save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, space in self.spaces.items():
-            space.save(folder / f"{name}.safetensors")
         record = {
             "format": FORMAT,
             "hash": self.hash,
@@ -390,7 +425,10 @@ class Evaluator:
             "ceilings": {t: {name: s.to_json() for name, s in scores.items()} for t, scores in self.ceilings.items()},
             "self_test": self.self_test,
         }
-        write_json(folder / "evaluator.json", record)  # last: a killed build is built again
+        with filling(folder, "evaluator.json") as new:
+            for name, space in self.spaces.items():
+                space.save(new / f"{name}.safetensors")
+            write_json(new / "evaluator.json", record)
 
 
 def _target(dataset: Dataset) -> TargetSpec:
@@ -415,17 +453,9 @@ def _head(array: np.ndarray | None, count: int) -> np.ndarray | None:
     return None if array is None else array[:count]
 
 
-def _checked(entry: dict[str, Any]) -> dict[str, Any]:
-    """A self-test's outcome: only what is marked as usable decides."""
-    usable, why = entry["usable"], entry["why"]
-    if not isinstance(usable, bool) or not isinstance(why, str | None):
-        raise ValueError("a self-test says neither that its metric is usable nor that it is not")
-    return {**entry, "usable": usable, "why": why}
-
-
 def _digest(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _scores(record: dict[str, Any]) -> dict[str, Score]:
-    return {str(name): Score.from_json(entry) for name, entry in record.items()}
+    return {name: Score.from_json(entry) for name, entry in record.items()}

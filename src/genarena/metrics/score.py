@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from ..errors import RunError
+from ..files import Record, Text, as_record
 
 Better = Literal["low", "high", "one", "half"] | None
 
@@ -63,6 +64,15 @@ def trust(metric: Metric, space: str, self_test: Mapping[str, Mapping[str, Any]]
     return bool(found["usable"]), found["why"]
 
 
+class ScoreRecord(Record):
+    """A `Score` as JSON."""
+
+    value: float | None
+    n: int = Field(ge=0)
+    replicates: list[float]
+    reason: Text | None
+
+
 @dataclass(frozen=True)
 class Score:
     """One measurement.
@@ -90,21 +100,10 @@ class Score:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Score:
         """Rebuild a score; raises `RunError` on a record that no genarena wrote."""
-        try:
-            value = record["value"]
-            replicates = tuple(float(v) for v in record["replicates"])
-            reason = record["reason"]
-            numbers = [*replicates, *([] if value is None else [value])]
-            if not all(map(math.isfinite, numbers)) or int(record["n"]) < 0:
-                raise ValueError("a number is not finite, or a count negative")
-            return cls(
-                None if value is None else float(value),
-                int(record["n"]),
-                replicates,
-                None if reason is None else str(reason),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"A stored score cannot be read ({error!r}); evaluate the run again.") from error
+        found = as_record(record, ScoreRecord, "a stored score")
+        value = found["value"]
+        replicates = tuple(map(float, found["replicates"]))
+        return cls(None if value is None else float(value), found["n"], replicates, found["reason"])
 
 
 def require(x: np.ndarray, y: np.ndarray, least: int) -> None:

@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..data.fields import ImageSpec, VectorSpec
 from ..errors import UsageError
-from ..files import LARGEST_FILE, open_tensors, parse_json, replacing, write_atomic
+from ..files import LARGEST_FILE, open_tensors, parse_json, write_atomic
 from ..machine import own_generators
 from ..nets.features import ClassifierNet, Pixels, RandomConvFeatures, RandomMLPFeatures, VectorClassifierNet
 from ..own_code import Trust
@@ -156,8 +156,7 @@ class FeatureSpace:
         tensors = {
             name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in self._tensors().items()
         }
-        with replacing(path) as partial:
-            save_file(tensors, partial, metadata={"genarena": json.dumps(self._record(), sort_keys=True)})
+        write_atomic(path, save(tensors, metadata={"genarena": json.dumps(self._record(), sort_keys=True)}))
 
     @classmethod
     def load(cls, path: Path, spec: TargetSpec, *, trust: Trust = False) -> FeatureSpace:

@@ -17,6 +17,7 @@ MAX_PIXELS = 16_000_000
 MOST_EMBEDDED = 200_000_000  # characters of all pictures of a page together
 # Grids of photographs compress badly as PNG; above this many bytes near-lossless WebP keeps the page light.
 LOSSLESS_BYTES = 160_000
+LARGEST_WEBP = 16_383  # pixels a side, by its format
 # Below this width a picture is shown enlarged, so its pixels stay sharp; above, it is shrunk and has to be smoothed.
 PIXEL_ART_WIDTH = 420
 
@@ -80,7 +81,7 @@ def _plain_mode(image: Image.Image) -> str:
 def _data_uri(image: Image.Image) -> str:
     kind, buffer = "png", io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
-    if buffer.tell() > LOSSLESS_BYTES:
+    if buffer.tell() > LOSSLESS_BYTES and max(image.size) <= LARGEST_WEBP:
         kind, buffer = "webp", io.BytesIO()
         image.save(buffer, "WEBP", quality=92)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
