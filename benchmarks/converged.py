@@ -54,8 +54,8 @@ SETS: dict[str, tuple[Callable[[], Dataset], int]] = {
     "ring8": (lambda: open_dataset("ring8"), 10_000),
     "digits": (lambda: open_dataset("digits"), 10_000),
     "breast-cancer": (rows_of(load_breast_cancer), 10_000),
-    "grid25": (lambda: open_dataset("grid25"), 10_000),
-    "shapes": (lambda: open_dataset("shapes"), 2_000),
+    "grid25": (lambda: open_dataset("grid25"), 2_000),
+    "shapes": (lambda: open_dataset("shapes"), 1_000),
     "wine": (rows_of(load_wine), 10_000),
 }  # fmt: skip
 CHOSEN_ON = ("ring8", "digits", "breast-cancer")

@@ -118,6 +118,17 @@ def test_sample(arena: Path, vae: Path, tmp_path: Path, genarena: Callable[..., 
     assert trusted.code == 0
     with Image.open(tmp_path / "winner.png") as picture:
         assert picture.width >= 64
+    undecided = next(
+        u for u in read_json(arena / "comparison.json")["uses"] if u["verdict"] == "undecided" and u["leader"]
+    )
+    told = genarena("doctor", arena, "--for", undecided["name"], "--model", "gan")
+    assert told.code == 0 and undecided["provisional"]
+    leads = genarena("sample", arena, "--for", undecided["name"], "--trust", "--out", tmp_path / "leader.png")
+    assert f"leads '{undecided['name']}' provisionally" in leads.err
+    named = genarena("sample", arena, "--for", undecided["name"], "--model", "gan", "--out", tmp_path / "gan.png")
+    assert (named.code, named.err) == (0, "")
+    assert_is_told(genarena("sample", arena, "--model", "gan", "--out", tmp_path / "gan.png"), 2, "say --for which use")
+    assert_is_told(genarena("doctor", vae, "--model", "gan"), 2, "say --for which use")
 
 
 def test_a_class_is_asked_for_and_odd_requests_are_refused(

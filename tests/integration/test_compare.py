@@ -160,6 +160,13 @@ def test_winners_are_served(arena: Path) -> None:
         folder = winner_folder(arena, entry["name"])
         assert folder.name == f"{entry['leader']}-0"
         assert load(arena, entry["name"], trust=True).name == entry["leader"]
+    for name in record["plan"]["contenders"]:  # any contender, leader or not
+        assert winner_folder(arena, "reconstruct", name).name == f"{name}-0"
+        assert load(arena, "reconstruct", model=name, trust=True).name == name
+    with pytest.raises(UsageError, match="has no 'gna', but pca, vae, gan"):
+        winner_folder(arena, "reconstruct", "gna")
+    with pytest.raises(UsageError, match="say for which use"):
+        load(arena, model="gan")
     with pytest.raises(UsageError, match="there is no use 'detecting'"):
         winner_folder(arena, "detecting")
     with pytest.raises(RunError, match="is no comparison: leave --for out"):

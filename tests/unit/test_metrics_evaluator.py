@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 import struct
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -565,3 +566,32 @@ def test_realism_and_the_nearest_training_example(evaluator: Evaluator, digit_da
         assert mixed.n == 3 and mixed.value == pytest.approx(few.value * 2 / 3) and few.value > 0
     train = digit_data.values("train")[:20]
     assert np.array_equal(evaluator.nearest_training(train), train)
+
+
+def test_the_hash_is_of_what_went_in_and_not_of_the_threads(digit_data: Dataset, tmp_path: Path) -> None:
+    few = replace(digit_data, splits=split(120, 80, 10))
+    before = torch.get_num_threads()
+    built = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            built.append(Evaluator.build(few, tmp_path / str(threads)))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    one, two = built
+    assert one.hash == two.hash
+    for name, space in one.spaces.items():  # the classifier's too, which is trained
+        assert space.sha256 == two.spaces[name].sha256
+    other = copy(one)
+    other.__dict__.pop("hash")
+    other.protocol = {**one.protocol, "rules": {**one.protocol["rules"], "metrics": ["another"]}}
+    assert other.hash != one.hash
+
+
+def test_an_evaluator_of_other_rules_is_of_another_version(
+    row_folder: Path, row_data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(PANEL, "new", replace(PANEL["kid"], name="new"))
+    with pytest.raises(RunError, match="another version"):
+        Evaluator.load(row_folder, row_data)
