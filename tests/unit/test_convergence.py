@@ -97,7 +97,14 @@ def test_any_seed_that_moves_by_what_decides_is_told(gan: list, vae: list, movin
     assert all(name in found.reason for name in moving)
 
 
-@pytest.mark.parametrize("use", sorted(USES))
+def test_what_grows_with_the_budget_stays_in_order() -> None:
+    seconds = {"vae": [1.0, 1.01, 1.0], "gan": [2.0, 2.02, 2.0]}
+    assert judged("cost", {"cpu_seconds": seconds}, {}).converged is True
+    assert judged("cost", {"cpu_seconds": seconds | {"pca": [0.1] * 3}}, {}, ["pca"]).converged is True
+    assert judged("cost", {"cpu_seconds": seconds | {"pca": [5.0] * 3}}, {}, ["pca"]).converged is None
+
+
+@pytest.mark.parametrize("use", sorted(set(USES) - {"cost"}))
 def test_what_has_no_curve_is_unknown_and_never_converged(use: str) -> None:
     sign = 1 if USES[use].better == "high" else -1
     values = {USES[use].metrics(SPACES)[0]: {"gan": [0.5] * 3, "vae": [0.5 - 0.3 * sign] * 3}}

@@ -122,10 +122,12 @@ def convergence(
     curves : sequence of mapping
         Learning curves as the record has them: ``contender``, ``seed``, ``metric`` and ``points``.
     """
-    if not use.settles:
-        return Convergence(None, "It grows with the budget, and comes to no rest.")
     if found.leader is None:
         return Convergence(None, "There is no leader.")
+    if use.grows:
+        if found.leader in baselines or not found.cells.keys() & set(baselines):
+            return Convergence(True, "It grows with the budget for all who train, and for closed forms not at all.")
+        return Convergence(None, "It grows with the budget for all who train, and may pass a closed form's.")
     rests = _on_rivals(use, found)
     for gate in use.gates:
         keys = [key for key in gate.metrics(spaces) if scores.get(key) and trusted_of(key, self_test)[0]]

@@ -127,8 +127,8 @@ class Use:
     watch : callable, optional
         Look -> numbers by the key of what they stand for: the use's own score on validation examples while training goes on,
         as learning curves. Without it nobody can say whether a verdict would last.
-    settles : bool
-        Whether training brings what is measured to rest; cost is of a budget, and grows with it.
+    grows : bool
+        Whether what is measured grows in proportion to the budget, as cost does: nothing that comes to rest.
     needs_labels : bool
     needs_space : str
         Id of the feature space without which it cannot be measured; empty where any will do.
@@ -150,7 +150,7 @@ class Use:
     catalogue: tuple[Metric, ...] = ()
     gates: tuple[Gate, ...] = ()
     watch: Callable[[Look], dict[str, float]] | None = None
-    settles: bool = True
+    grows: bool = False
     needs_labels: bool = False
     needs_space: str = ""
 

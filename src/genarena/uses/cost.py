@@ -71,5 +71,5 @@ COST = Use(
             evident="a count",
         ),
     ),
-    settles=False,
+    grows=True,
 )
