@@ -472,11 +472,13 @@ def test_runs_speak_that_did_not_fail_and_are_of_this_budget(images: Dataset, tm
         run = tmp_path / "runs" / cell.id
         fit(run_plan("pca", images, budget=plan.budget, seed=cell.seed, device="cpu"), run)
         write_scores(run, evaluator, read_json(run / "result.json")["sha256"], plan.uses, {"mse": Score(0.5, 9)})
-    finished = _read_runs(tmp_path, plan, evaluator, ())
-    assert [run.cell for run in finished] == plan.cells
+    finished, damaged = _read_runs(tmp_path, plan, evaluator, ())
+    assert [run.cell for run in finished] == plan.cells and damaged == {}
     assert [run.fitted is not None for run in finished] == [True, False]
-    assert [run.cell for run in _read_runs(tmp_path, plan, evaluator, {plan.cells[0]})] == plan.cells[1:]
-    assert _read_runs(tmp_path, replace(plan, budget=Budget.parse("2k images")), evaluator, ()) == []
+    finished, damaged = _read_runs(tmp_path, plan, evaluator, {plan.cells[0]})
+    assert [run.cell for run in finished] == plan.cells[1:] and damaged == {}
+    finished, damaged = _read_runs(tmp_path, replace(plan, budget=Budget.parse("2k images")), evaluator, ())
+    assert finished == [] and set(damaged) == set(plan.cells)
 
 
 def written(use: str, table: Any, *, unfinished: Sequence[Cell] = (), fitted: Any = None, curves: Any = ()) -> Any:
