@@ -100,7 +100,7 @@ def compare(
 ) -> Comparison:
     """Train several models on the same data and say which to use for what. The same call goes on where it was interrupted.
 
-    Every run is a process of its own: a script that calls this needs ``if __name__ == "__main__":``.
+    Every run is a process of its own: a script with a model of your own in ``models`` needs ``if __name__ == "__main__":``.
 
     Parameters
     ----------
