@@ -1,0 +1,24 @@
+"""The page of faults names tests that there are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+PAGE = (TESTS.parent / "docs" / "faults.md").read_text(encoding="utf-8")
+NAMED = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", PAGE)
+
+
+@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)), ids="::".join)
+def test_the_tests_it_names_are_there(file: str, name: str) -> None:
+    (path,) = TESTS.rglob(file)
+    assert f"def {name}" in path.read_text(encoding="utf-8") if name else path.is_file()
+
+
+def test_every_row_names_one() -> None:
+    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "kind of fault" not in line]
+    assert len(rows) > 35
+    assert all(re.search(r"`test_\w+\.py", row) or "`" not in row.rpartition(" | ")[2] for row in rows)
