@@ -12,7 +12,7 @@ PAGE = (TESTS.parent / "docs" / "faults.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", PAGE)
 
 
-@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)), ids="::".join)
+@pytest.mark.parametrize(("file", "name"), sorted(set(NAMED)))
 def test_the_tests_it_names_are_there(file: str, name: str) -> None:
     (path,) = TESTS.rglob(file)
     assert f"def {name}" in path.read_text(encoding="utf-8") if name else path.is_file()

@@ -30,7 +30,7 @@ COMMANDS: Any = typer.main.get_command(app)
 OPTIONS = {
     "compare": "--budget --checkpoint --config --data-dir --range --device --dry-run --evaluator --features --features-net "
     "--for "
-    "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads"
+    "--jobs --json --max-bad --models --normal --out --quiet --samples --seeds --set --size --stall --threads --total"
     " --follow-links --no-labels DATA",
     "density-ratio": "--data-dir --range --fit --follow-links --for --json --out --seed --trust DATA RUN",
     "detect": "--data-dir --range --fit --for --out --trust --follow-links DATA RUN",
@@ -53,7 +53,7 @@ OPTIONS = {
     "prune": "--dry-run --keep FOLDER",
     "reconstruct": "--data-dir --range --fit --for --out --trust -n --follow-links DATA RUN",
     "report": "FOLDER",
-    "sample": "--checkpoint --for --label --out --seed --truncation --trust -n RUN",
+    "sample": "--checkpoint --for --format --label --out --seed --truncation --trust -n RUN",
     "train": "--budget --config --data-dir --range --device --dry-run --json "
     "--max-bad --out --quiet --seed --set --size --threads"
     " --follow-links --no-labels DATA MODEL",
@@ -61,6 +61,7 @@ OPTIONS = {
     "--for --label --out --seed --trust -n RUN",
     "truncation": "--amounts --data-dir --range --fit --follow-links "
     "--evaluator --features-net --for --out --samples --seed --trust DATA RUN",
+    "view": "FOLDER",
 }
 
 
@@ -646,7 +647,7 @@ def test_unknown_verbs_and_options_are_usage_errors(genarena: Callable[..., Done
     for arguments in (["trian"], ["sample", "run", "--oot", "a.png"], ["train", "vae"]):
         done = genarena(*arguments)
         assert done.code == 2 and done.out == ""
-        assert "Traceback" not in done.err and "--help" in done.err
+        assert "Traceback" not in done.err and "-h" in done.err
 
 
 def test_names_that_would_act_on_a_terminal_are_spelled_out(tmp_path: Path, genarena: Callable[..., Done]) -> None:
