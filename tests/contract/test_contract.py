@@ -282,6 +282,17 @@ def test_resume_is_exact_on_a_gpu(
     assert_same_training(RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "halves"))
 
 
+def energy_distance(samples: torch.Tensor, examples: torch.Tensor) -> torch.Tensor:
+    """Zero on average for equal distributions; large for samples that are all alike, wherever they lie.
+
+    Székely & Rizzo 2013. Where distances to the nearest example hardly fall (all may be near one from the start), this falls
+    to between a fifth and nothing of what it was, with any of four seeds of `gan`, and to two fifths for `stylegan`.
+    """
+    a, b = samples.flatten(1), examples.flatten(1)
+    within = sum(torch.cdist(x, x).sum() / (len(x) * (len(x) - 1)) for x in (a, b))
+    return 2 * torch.cdist(a, b).mean() - within
+
+
 @cases(GAMES)
 def test_it_overfits_sixteen_examples(name: str, kind: str, sixteen: dict[str, Dataset]) -> None:
     settings = {"learning_rate": 2e-3, "average_images": 0, "network": network_of(name, 16)}
@@ -295,16 +306,14 @@ def test_it_overfits_sixteen_examples(name: str, kind: str, sixteen: dict[str, D
             if reconstructs:
                 found = (game.reconstruct(x) - x).square().mean()
             else:
-                samples = game.decode(game.latents(64, torch.Generator().manual_seed(0)))
-                distances = torch.cdist(samples.flatten(1), x.flatten(1))
-                found = distances.min(0).values.mean() + distances.min(1).values.mean()
+                found = energy_distance(game.decode(game.latents(64, torch.Generator().manual_seed(0))), x)
         game.train()
         return float(found)
 
     play(game, draw, 1)  # running statistics of batch norm exist from the first round on
     start = error()
     play(game, draw, 150 if kind == "images" else 500)
-    assert error() < start / (3 if reconstructs else 1.5)
+    assert error() < start / (3 if reconstructs else 2)
 
 
 # -- the fitted model --------------------------------------------------------------------------------------------------
