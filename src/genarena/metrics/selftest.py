@@ -28,7 +28,9 @@ from .spaces import TargetSpec
 Values = dict[str, float | str]  # of metrics, or the reasons why they have none
 
 _SIZE = 1000
-_ROUNDS = 5  # that small sets are tested in, on other examples each time
+_ROUNDS = 5  # at most, that small sets are tested in, on other examples each time
+_STEADY = 300  # examples that one round is enough for
+_FEW = 100  # examples below which a metric may fail by their number alone: a neighbourhood is a good part of the whole
 _SLACK = 0.1  # of the whole climb: by so much one step may go the wrong way
 _BLURS = (0.5, 1.0, 2.0)
 _NOISES = (0.1, 0.2, 0.4)
@@ -113,7 +115,7 @@ def self_test(
         value}}``.
     """
     size = min(_SIZE, len(reference), len(train))
-    rounds = min(_ROUNDS, -(-_SIZE // size))
+    rounds = min(_ROUNDS, -(-_STEADY // size))
     climbs: list[dict[str, list[Values]]] = []
     disturbed: list[Values] = []
     for number in range(rounds):
@@ -269,16 +271,17 @@ def _verdict(
             moved, most = abs(np.mean(odd) - numbers[0]), max(_MOVED * rise, rule.least)
             if moved > most:
                 why = f"one outlier among {size} moves it from {numbers[0]:.3g} to {np.mean(odd):.3g}"
-                return {"usable": False, "why": f"{why}; try {_about(size * moved / most)} examples"}
+                return {"usable": False, "why": f"{why}; try {_about(size * moved / most)}"}
     return {"usable": True, "why": None} if climbed else {"usable": False, "why": "it has no self-test"}
 
 
 def _enough(steps: np.ndarray, slack: float, size: int) -> str:
     """How many examples to try, where the noise of few may have made a step ``(R, T)`` go the wrong way."""
     noise_of_one = steps.std(0, ddof=1).max() if len(steps) > 1 else 0.0
-    if noise_of_one <= slack or size >= _SIZE:
+    needed = max(size * (noise_of_one / slack) ** 2, _FEW)
+    if needed <= size or size >= _SIZE:
         return ""
-    return f"; {size} examples are too few for it, try {_about(min(size * (noise_of_one / slack) ** 2, _SIZE))}"
+    return f"; {size} test examples are too few for it, try {_about(min(needed, _SIZE))}"
 
 
 def _about(number: float) -> str:
