@@ -157,7 +157,7 @@ def test_what_would_settle_open_verdicts_is_told(tmp_path: Path) -> None:
     value["uses"] = [stuck]
     stuck["provisional"] = True
     text = page_of(tmp_path, value).text
-    assert "▲vae leads, by figures that decide nothing" in text
+    assert "▲vae leads, but not for sure" in text
     assert "1 of 1 use is undecided" in text and "what may settle" not in text and "more seeds that" not in text
     value["uses"] = comparison()["uses"][:2]
     text = page_of(tmp_path, value).text

@@ -352,7 +352,7 @@ def winner_folder(folder: Path, use: str, model: str | None = None) -> Path:
 
 
 def provisional(folder: Path, use: str) -> str | None:
-    """What somebody should know who is handed a leader that is ahead by figures which decide nothing; None of others."""
+    """What somebody should know who is handed the leader of a use that nobody has won; None of others."""
     entry, _ = _verdict_of(folder, use)
     if entry.get("leader") is None or entry.get("verdict") != "undecided":
         return None

@@ -65,7 +65,7 @@ class Verdict:
 
     @property
     def provisional(self) -> bool:
-        """Whether the leader is ahead by figures that decide nothing."""
+        """Whether a leader is named though nobody has won."""
         return self.leader is not None and self.verdict == "undecided"
 
 
