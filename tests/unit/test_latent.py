@@ -555,7 +555,7 @@ def test_a_stylegan_mixes(dataset: Dataset) -> None:
 
 def test_mix_verb(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     styled = of_class(Styled, dataset)
-    monkeypatch.setattr(cli_latent, "load_run", lambda run, use, trust: styled)
+    monkeypatch.setattr(cli_latent, "load_run", lambda *_, **__: styled)
     genarena("mix", "run", "-n", 2, "--layer", 1, "--seed", 4, "--out", tmp_path / "mix.npz")
     w = styled.latents(4, 4)
     with np.load(tmp_path / "mix.npz") as stored:

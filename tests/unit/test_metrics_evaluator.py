@@ -444,7 +444,7 @@ def test_as_many_samples_are_compared_as_either_split_has(train: int, test: int,
     [
         (lambda f: (f / "evaluator.json").unlink(), "evaluator.json' does not exist"),
         (lambda f: (f / "evaluator.json").write_text('{"format": 1'), "not readable JSON"),
-        (lambda f: edit(f, lambda r: r.update(format=99)), "another version"),
+        (lambda f: edit(f, lambda r: r.update(format=99)), "written by a newer genarena"),
         (lambda f: edit(f, lambda r: r["protocol"].update(n=299)), "its hash differs"),
         (lambda f: edit(f, lambda r: r["spaces"][0].update(id="../pca")), "other feature spaces"),
         (lambda f: edit(f, lambda r: r["spaces"].pop()), "other feature spaces"),

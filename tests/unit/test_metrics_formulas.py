@@ -385,7 +385,7 @@ def test_replicates_see_the_same_real_examples_for_every_model() -> None:
 def test_scores_survive_json() -> None:
     for score in (Score(1.5, 10, (1.0, 2.0)), Score(None, 0, reason="no samples")):
         assert Score.from_json(score.to_json()) == score
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match="not a record that genarena wrote"):
         Score.from_json({"value": "much"})
 
 

@@ -140,7 +140,10 @@ def test_a_use_a_model_cannot_serve_is_left_out(context_of: Callable[[str], Cont
 def test_scores_are_read_for_the_weights_the_evaluator_and_the_uses_they_are_of(tmp_path: Path) -> None:
     scores = {"mse": Score(0.5, 9, (0.4, 0.6)), "ssim": Score(None, 9, reason="too small")}
     ours, like_ours = "a" * 64, "a" * 63 + "b"  # in a file of the same name
-    write_json(tmp_path / "result.json", {"sha256": "last weights", "best": {"sha256": "best weights"}})
+    best = {"fd": 1.0, "images": 1, "sha256": "best weights"}
+    counts = {"images": 2, "seconds": 1.0, "cpu_seconds": 1.0, "rollbacks": 0, "peak_memory_mb": 1.0, "parameters": {}}
+    result = {"sha256": "last weights", "budget": "1 epochs", **counts, "warnings": [], "best": best}
+    write_json(tmp_path / "result.json", result)
     assert read_scores(tmp_path, ours) is None
     evaluator: Any = SimpleNamespace(hash=ours)
     write_scores(tmp_path, evaluator, "last weights", ["reconstruct", "cost"], scores)

@@ -113,8 +113,8 @@ class AdversarialGame(AdamGame):
         self.discriminator = self.make_discriminator()
         self.adversarial = LOSSES[config.loss]
         rows = isinstance(spec, VectorSpec) and config.packing == 1
-        layers: Any = self.discriminator.layers if rows else ()
-        self.memory = FeatureMemory([layer.out_features for layer in layers]) if rows else None
+        layers: Any = getattr(self.discriminator, "layers", ()) if rows else ()
+        self.memory = FeatureMemory([layer.out_features for layer in layers]) if layers else None
 
     def make_generator(self) -> nn.Module:
         """The network from latents ``(N, L)`` or ``(N, L + K)`` to what `kinds` squashes into data."""
@@ -343,7 +343,12 @@ class GAN(AdversarialGame):
             "encode": NO_ENCODER,
             "reconstruct": NO_ENCODER,
             "log_prob": IMPLICIT,
-            "anomaly_score": None
-            if self.config.packing == 1
-            else "its discriminator judges packs, not single examples",
+            "anomaly_score": self._why_not_detect(),
         }
+
+    def _why_not_detect(self) -> str | None:
+        if self.config.packing > 1:
+            return "its discriminator judges packs, not single examples"
+        if self.memory is None and isinstance(self.schema.target, VectorSpec):
+            return "its discriminator does not tell its layers, and a logit says little of rows"
+        return None
